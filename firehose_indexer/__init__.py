@@ -1,0 +1,1 @@
+"""The AT Protocol network, verified and exactly once, in your own Postgres."""

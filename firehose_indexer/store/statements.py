@@ -1,0 +1,100 @@
+"""The SQL of a record table, generated from its declaration: here and nowhere else."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import Any
+
+from firehose_indexer.records.base import Counter, Row, Table
+
+KEY_TYPES = {"actor_id": "int4", "coll": "int2", "rkey": "text"}
+
+
+def column_type(column: str) -> str:
+    """The SQL type of a key column, by the naming rules of ``records/base``."""
+    for ending, kind in KEY_TYPES.items():
+        if column.endswith(ending):
+            return kind
+    raise ValueError(f"{column} cannot be part of a key")
+
+
+def unnest(columns: tuple[str, ...]) -> str:
+    """A set of keys as parallel arrays: one statement whatever their number."""
+    arrays = ", ".join(f"${at}::{column_type(column)}[]" for at, column in enumerate(columns, 1))
+    return f"unnest({arrays}) k({', '.join(columns)})"
+
+
+def matches(columns: tuple[str, ...]) -> str:
+    return " and ".join(f"t.{column} = k.{column}" for column in columns)
+
+
+class TableSql:
+    """Statements and column positions of one table.
+
+    ``actor_at``: positions holding accounts; ``coll_at``: positions holding NSIDs.
+    """
+
+    def __init__(self, table: Table) -> None:
+        columns = table.columns
+        self.table = table
+        self.name = f"ix.{table.name}"
+        self.columns = columns
+        self.make = table.row._make
+        self.actor_at = tuple(at for at, column in enumerate(columns) if column.endswith("actor_id"))
+        self.coll_at = tuple(at for at, column in enumerate(columns) if column.endswith("coll"))
+        self.cid_at = columns.index("cid")
+        self.key_of = _getter(columns, table.key)
+        self.key_coll_at = tuple(at for at, column in enumerate(table.key) if column.endswith("coll"))
+        light = ", ".join(f"null as {c}" if c in table.heavy else f"t.{c}" for c in columns)
+        self.select = f"select {light} from {self.name} t join {unnest(table.key)} on {matches(table.key)}"
+        self.delete = f"delete from {self.name} t using {unnest(table.key)} where {matches(table.key)}"
+        if table.group:
+            self._group(light)
+
+    def _group(self, light: str) -> None:
+        group = ("actor_id", *self.table.group)
+        self.group_of = _getter(self.columns, group)
+        self.group_coll_at = tuple(at for at, column in enumerate(group) if column.endswith("coll"))
+        self.shadow_at = self.columns.index("shadow")
+        self.rkey_at = self.columns.index("rkey")
+        visible, shadows = (
+            f"select {light} from {self.name} t join {unnest(group)} on {matches(group)} and {which}"
+            for which in ("not t.shadow", "t.shadow")
+        )
+        self.select_groups = f"{visible} union all {shadows}"
+        self.set_shadow = f"update {self.name} t set shadow = not shadow from {unnest(self.table.key)} where {matches(self.table.key)}"
+
+
+class CounterSql:
+    """Statements of one counter table. Parameters: the key columns, then the counted columns, as arrays."""
+
+    def __init__(self, counter: Counter) -> None:
+        name, key, columns = f"ix.{counter.table}", counter.key, counter.columns
+        everything = (*key, *columns)
+        values = ", ".join(
+            f"${at}::{column_type(column) if column in key else 'int4'}[]"
+            for at, column in enumerate(everything, 1)
+        )
+        sums = ", ".join(f"{column} = t.{column} + k.{column}" for column in columns)
+        grown = ", ".join(f"{column} = t.{column} + excluded.{column}" for column in columns)
+        self.counter = counter
+        self.key_coll_at = tuple(at for at, column in enumerate(key) if column.endswith("coll"))
+        # the proposed row of an upsert is checked before the conflict is found, so only what grows may use it
+        self.add = (
+            f"insert into {name} as t ({', '.join(everything)}) select * from unnest({values}) "
+            f"on conflict ({', '.join(key)}) do update set {grown}"
+        )
+        self.change = f"update {name} t set {sums} from unnest({values}) k({', '.join(everything)}) where {matches(key)}"
+
+
+def _getter(columns: tuple[str, ...], wanted: tuple[str, ...]) -> Any:
+    """Picks ``wanted`` out of a row, always as a tuple."""
+    positions = [columns.index(column) for column in wanted]
+    if len(positions) > 1:
+        return itemgetter(*positions)
+    at = positions[0]
+
+    def single(row: Row) -> tuple[Any, ...]:
+        return (row[at],)
+
+    return single

@@ -1,0 +1,15 @@
+"""Which version this is."""
+
+from __future__ import annotations
+
+from importlib import metadata
+
+NAME = "firehose-indexer"
+
+
+def version() -> str:
+    """The installed version; ``0`` when run from a tree that was never installed."""
+    try:
+        return metadata.version(NAME)
+    except metadata.PackageNotFoundError:
+        return "0"
