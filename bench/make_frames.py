@@ -11,6 +11,7 @@ there is not made again. The work is shared by ``--processes``.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import multiprocessing
 import struct
@@ -91,6 +92,8 @@ def ensure(workload: Workload, processes: int = 2) -> Path:
 
 def _write_part(workload: Workload, part: tuple[int, int]) -> tuple[Path, list[str]]:
     """Perform one part of the world into a file of (seq, length, frame); gives it and the documents."""
+    # Millions of tree nodes and no cycles: a collector that looks at them again and again finds nothing.
+    gc.disable()
     world = workload.world(part)
     path = companion(workload.path, f".part{part[0]}")
     with path.open("wb") as file:

@@ -93,7 +93,9 @@ def test_an_empty_variable_is_an_unset_one():
 
 
 def test_older_names_have_no_effect_and_say_so():
-    settings = load(environ={"BACKFILL_BATCH_SIZE": "9", "WORKER_ID": "1", "REDIS_URL": "redis://x", "CONSUMER_ID": "a"})
+    settings = load(
+        environ={"BACKFILL_BATCH_SIZE": "9", "WORKER_ID": "1", "REDIS_URL": "redis://x", "CONSUMER_ID": "a"}
+    )
     assert settings == Settings()
     said = "\n".join(settings.notices)
     assert "BACKFILL_BATCH_SIZE has no effect" in said
@@ -153,7 +155,9 @@ def test_an_unknown_key_in_the_file_is_refused_with_a_suggestion():
         load(environ={})
 
 
-@pytest.mark.parametrize("text", ["batch_ops = ", "[batch]\nops = 1\n", "batch_ops = 1.5\n", "relay_url = [1]\n"])
+@pytest.mark.parametrize(
+    "text", ["batch_ops = ", "[batch]\nops = 1\n", "batch_ops = 1.5\n", "relay_url = [1]\n"]
+)
 def test_a_file_of_another_shape_is_refused(text):
     Path("firehose.toml").write_text(text)
     with pytest.raises(ConfigError):

@@ -43,7 +43,12 @@ def test_a_line_begins_with_time_level_and_event(log, stream):
     log.logger.warning("relay.lost", reason="closed", seq=5)
     assert list(lines(stream)[0]) == ["ts", "level", "event", "reason", "seq"]
     line = lines(stream)[0]
-    assert (line["level"], line["event"], line["reason"], line["seq"]) == ("warning", "relay.lost", "closed", 5)
+    assert (line["level"], line["event"], line["reason"], line["seq"]) == (
+        "warning",
+        "relay.lost",
+        "closed",
+        5,
+    )
     assert line["ts"].endswith("Z")
 
 

@@ -27,7 +27,12 @@ def test_credentials_are_hidden(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["wss://bsky.network:443/xrpc", "postgresql://u@h/d", "at://did:plc:abc/app.bsky.feed.post/1", "10:30 a@b"],
+    [
+        "wss://bsky.network:443/xrpc",
+        "postgresql://u@h/d",
+        "at://did:plc:abc/app.bsky.feed.post/1",
+        "10:30 a@b",
+    ],
 )
 def test_other_text_is_left_alone(text):
     assert mask(text) == text

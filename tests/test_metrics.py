@@ -17,7 +17,18 @@ def test_every_metric_has_our_prefix_and_is_declared_once():
 
 
 def test_no_label_could_hold_what_a_peer_wrote():
-    allowed = {"kind", "outcome", "reason", "source", "state", "collection", "action", "field", "table", "queue"}
+    allowed = {
+        "kind",
+        "outcome",
+        "reason",
+        "source",
+        "state",
+        "collection",
+        "action",
+        "field",
+        "table",
+        "queue",
+    }
     allowed |= {"scope", "route", "code"}
     assert {label for one in Metrics().declared for label in one.labels} <= allowed
 

@@ -31,6 +31,8 @@ def register(app: App) -> None:
         lines = [
             (one.env, one.show(getattr(shown, one.name)), shown.origin(one.name)) for one in SETTINGS.values()
         ]
+        for notice in settings.notices:
+            talk(notice)
         if json:
             show_json([{"name": name, "value": value, "origin": origin} for name, value, origin in lines])
             return
@@ -38,5 +40,3 @@ def register(app: App) -> None:
         value_width = max(len(value) for _, value, _ in lines)
         for name, value, origin in lines:
             show(f"{name:<{name_width}}  {value:<{value_width}}  {origin}")
-        for notice in settings.notices:
-            talk(notice)

@@ -68,6 +68,8 @@ def read_car(data: bytes, *, max_blocks: int = 10_000) -> Car:
             else:
                 length, at = _varint(data, at)
             end = at + length
+            if end > size:
+                raise CarError(Reason.car_truncated, f"{end - size} bytes short")
             start = at + 36
             cid = data[at:start]
             if start > end or not cid.startswith(_DAG_CBOR):
@@ -78,8 +80,6 @@ def read_car(data: bytes, *, max_blocks: int = 10_000) -> Car:
             count += 1
     except IndexError:
         raise CarError(Reason.car_truncated, "in a length") from None
-    if at != size:
-        raise CarError(Reason.car_truncated, f"{at - size} bytes short")
     if count > max_blocks:
         raise CarError(Reason.car_too_many_blocks, str(count))
     return Car(root, blocks)

@@ -112,7 +112,6 @@ def split_path(path: str) -> tuple[str, str]:
     return collection, rkey
 
 
-_TID_VALUES = {digit: value for value, digit in enumerate(_TID_DIGITS)}
 _TID_BASE32 = str.maketrans(_TID_DIGITS, "0123456789abcdefghijklmnopqrstuv")
 
 

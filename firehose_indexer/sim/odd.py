@@ -114,6 +114,7 @@ KINDS = (
     lambda key, _did, _now: _deep(key, 200),
     lambda key, _did, _now: _deep(key, 300),
     lambda key, _did, _now: _create(THING, key, {"$type": THING, "text": "x" * 90_000}),
+    lambda key, _did, _now: _create(THING, key, {"$type": THING, "text": "x" * 1_100_000}),
     lambda key, _did, _now: _create(
         THING, key, {"$type": THING, "": {"": None}, "big": 2**53 + 1, "low": -(2**63)}
     ),

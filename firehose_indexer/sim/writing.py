@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from firehose_indexer.repo.data import cid_text
 from firehose_indexer.sim.acts import Ref
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def words(rng: Random, most: int = 40) -> tuple[str, str]:
 
 
 def strong(ref: Ref) -> Record:
-    return {"cid": ref.cid, "uri": ref.uri}
+    return {"cid": cid_text(ref.cid), "uri": ref.uri}
 
 
 def subject(collection: str, ref: Ref, now: str, via: Ref | None = None) -> Record:

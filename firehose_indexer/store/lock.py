@@ -155,16 +155,20 @@ class WriterLock:
             try:
                 if connection is None or connection.is_closed():
                     await self._regain()
+                elif not self.held:
+                    await self.claim()
                 else:
                     done = await connection.execute(
                         _HEARTBEAT, self._shard, self.token, timeout=STATEMENT_SECONDS
                     )
                     if done != "UPDATE 1":
                         await self._give_up(connection)
+            except Fenced:
+                continue  # the new connection broke before the claim; take the lock again
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 if fault_of(error) is Fault.fatal:
                     raise
-                if connection is not None:
+                if fault_of(error) is Fault.away and connection is not None:
                     connection.terminate()
 
     async def release(self) -> None:

@@ -62,6 +62,10 @@ class TableSql:
             for which in ("not t.shadow", "t.shadow")
         )
         self.select_groups = f"{visible} union all {shadows}"
+        names = ", ".join(f"t.{column}" for column in group)
+        self.probe_groups = (
+            f"select {names} from {self.name} t join {unnest(group)} on {matches(group)} and not t.shadow"
+        )
         self.set_shadow = f"update {self.name} t set shadow = not shadow from {unnest(self.table.key)} where {matches(self.table.key)}"
 
 

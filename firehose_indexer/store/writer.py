@@ -180,12 +180,40 @@ class Writer:
             plan_plain(plan, removed, added, counts, deltas)
             return plan
         groups = contested(sql, removed, looked, added)
-        keys = sorted(groups)
+        groups |= await self._occupied(connection, sql, added, groups, colls)
         members = await self._stored(
-            connection, sql, sql.select_groups, ("actor_id", *sql.table.group), keys, colls
+            connection, sql, sql.select_groups, ("actor_id", *sql.table.group), sorted(groups), colls
         )
         plan_groups(plan, removed, added, members, groups, counts, deltas)
         return plan
+
+    async def _occupied(
+        self,
+        connection: Any,
+        sql: TableSql,
+        added: list[list[Any]],
+        known: set[Any],
+        colls: dict[str | None, int | None],
+    ) -> set[Any]:
+        """Groups of ``added`` that have a visible row already.
+
+        Second likes of one subject are too common on the network to learn of them from a failed COPY,
+        which leaves its rows behind as bloat.
+        """
+        group_of = sql.group_of
+        asked = sorted({group_of(cells) for cells in added} - known)
+        if not asked:
+            return set()
+        found = await connection.fetch(
+            sql.probe_groups, *_arrays(("actor_id", *sql.table.group), asked, colls)
+        )
+        if not found or not sql.group_coll_at:
+            return {tuple(row) for row in found}
+        nsids = {at: nsid for nsid, at in colls.items()}
+        return {
+            tuple(nsids[value] if at in sql.group_coll_at else value for at, value in enumerate(row))
+            for row in found
+        }
 
     async def _stored(
         self,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import stat
 
@@ -8,17 +9,9 @@ import pytest
 from firehose_indexer.cli.database import without_password
 from firehose_indexer.cli.main import main
 
-# The verbs run their own event loop, so these tests are not coroutines; their databases are.
-
-
-@pytest.fixture
-def blank(empty_database: str) -> str:
-    return empty_database
-
 
 async def _argv(*arguments: str) -> int:
-    import asyncio
-
+    """In a thread: a verb runs an event loop of its own."""
     return await asyncio.to_thread(main, list(arguments))
 
 
@@ -54,7 +47,9 @@ def test_url_is_data_on_stdout(capsys):
 
 def test_psql_gets_the_arguments_and_the_password_only_in_its_environment(tmp_path, monkeypatch):
     psql = tmp_path / "psql"
-    psql.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/arguments\necho "$PGPASSWORD" > {tmp_path}/password\nexit 7\n')
+    psql.write_text(
+        f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/arguments\necho "$PGPASSWORD" > {tmp_path}/password\nexit 7\n'
+    )
     psql.chmod(psql.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert main(["db", "psql", "--database-url", "postgresql://u:s%40me@h/d", "--", "-c", "select 1"]) == 7

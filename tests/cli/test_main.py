@@ -9,7 +9,20 @@ import pytest
 
 from firehose_indexer.cli.main import build, main
 
-VERBS = {"run", "record", "replay", "simulate", "demo", "migrate", "cursor", "config", "db", "doctor", "version"}
+HERE = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+VERBS = {
+    "run",
+    "record",
+    "replay",
+    "simulate",
+    "demo",
+    "migrate",
+    "cursor",
+    "config",
+    "db",
+    "doctor",
+    "version",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +37,7 @@ def program(*arguments: str, **variables: str) -> subprocess.CompletedProcess[st
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, **variables},
+        env={**HERE, **variables},
     )
 
 
@@ -140,7 +153,9 @@ def test_the_program_runs_as_a_module_and_returns_its_exit_code():
 
 def test_a_reader_that_leaves_early_is_no_error():
     command = f"{sys.executable} -m firehose_indexer config --json | head -c 1"
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, timeout=60, check=False, env=HERE
+    )
     assert done.stdout == "["
     assert done.stderr == ""
 
@@ -149,5 +164,7 @@ def test_a_reader_that_leaves_early_is_no_error():
 def test_quick_verbs_load_nothing_heavy(arguments):
     heavy = {"asyncpg", "aiohttp", "websockets", "atproto", "prometheus_client", "structlog", "cryptography"}
     code = f"import sys; from firehose_indexer.cli.main import main; main({arguments!r}); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=HERE
+    )
     assert heavy.isdisjoint(done.stdout.splitlines()[-1].split())

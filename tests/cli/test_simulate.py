@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 
@@ -31,9 +32,7 @@ def test_simulate_says_where_it_serves_and_a_signal_ends_it_with_0():
             process.kill()
 
 
-def test_a_taken_port_is_told_as_such(capfd):
-    import socket
-
+def test_a_taken_port_is_told_as_such():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -96,4 +96,9 @@ async def test_without_a_terminal_the_pulse_is_a_log_line(monkeypatch):
         following.cancel()
     line = json.loads(stream.getvalue().splitlines()[0])
     assert line["event"] == "stream.rate"
-    assert (line["lag_seconds"], line["events_per_second"], line["queue_mb"], line["seq"]) == (0.4, 654.2, 1.3, 77)
+    assert (line["lag_seconds"], line["events_per_second"], line["queue_mb"], line["seq"]) == (
+        0.4,
+        654.2,
+        1.3,
+        77,
+    )

@@ -13,7 +13,9 @@ PAGES = docs.pages(build())
 
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_says_what_the_program_says(name):
-    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name], "run: python -m firehose_indexer.ops.docs"
+    assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name], (
+        "run: python -m firehose_indexer.ops.docs"
+    )
 
 
 def test_check_tells_stale_from_current(tmp_path, capsys):

@@ -17,6 +17,8 @@ async def test_every_task_and_every_queue_is_told():
         for task in waiting:
             task.cancel()
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert {line["reason"] for line in lines if line["event"] == "dump.task"} >= {f"task {n}" for n in range(15)}
+    assert {line["reason"] for line in lines if line["event"] == "dump.task"} >= {
+        f"task {n}" for n in range(15)
+    }
     assert any("sleep" in where for line in lines[:-1] for where in line["where"])
     assert (lines[-1]["event"], lines[-1]["stream"]) == ("dump.queues", 17)

@@ -40,7 +40,11 @@ async def test_a_moment_before_the_window_gives_its_oldest_event():
 async def test_a_steady_stream_takes_few_questions():
     served = relay([(1, 1.0)] * 100_000)
     found = await seq_at(START + timedelta(seconds=70_000), served.events[-1], served.probe)
-    assert timedelta(0) <= START + timedelta(seconds=70_000) - found.time <= timedelta(seconds=CLOSE_ENOUGH_SECONDS)
+    assert (
+        timedelta(0)
+        <= START + timedelta(seconds=70_000) - found.time
+        <= timedelta(seconds=CLOSE_ENOUGH_SECONDS)
+    )
     assert served.asked <= 10
 
 

@@ -10,7 +10,7 @@ from firehose_indexer.errors import CommitError, Reason
 from firehose_indexer.repo.car import read_car
 from firehose_indexer.repo.data import cid_of
 from firehose_indexer.repo.inversion import Incomplete, NetOp, invert, prove
-from firehose_indexer.repo.mst import EMPTY_ROOT, decode_node, encode_node
+from firehose_indexer.repo.mst import EMPTY_ROOT, decode_node, encode_node, key_height
 from firehose_indexer.repo.tree import Tree, proof_blocks
 from tests.repo.vectors import cid, commits, data_of, load, net_ops
 
@@ -71,6 +71,75 @@ def test_random_commits_invert_to_the_root_before(rng: random.Random, size: int,
     old, new, ops = change(rng, size, count)
     assert invert(new.root, new.blocks(), ops, old.root) == old.root
     assert invert(new.root, proof_blocks(old, new, [op.path for op in ops]), ops, old.root) == old.root
+
+
+def test_many_ops_in_few_keys_invert_to_the_root_before() -> None:
+    """Dense changes: keys taken out beside keys put in, at every level."""
+    for seed in range(2_000):
+        old, new, ops = change(random.Random(seed), seed % 40, 1 + seed % 8)
+        assert invert(new.root, new.blocks(), ops, old.root) == old.root, seed
+
+
+def test_a_key_put_back_beside_a_subtree_does_not_hide_what_changes_within_it() -> None:
+    names = [b"com.example.thing/%05d" % n for n in range(30_000)]
+
+    def pick(height: int, after: bytes) -> bytes:
+        return next(name for name in names if name > after and key_height(name) == height)
+
+    kept = pick(0, b"")
+    changed = pick(0, kept)
+    created = pick(2, changed)
+    deleted = pick(0, created)
+    edge = pick(2, deleted)
+    rest = Tree.empty().put(kept, CIDS[0]).put(edge, CIDS[0])
+    old = rest.put(changed, CIDS[1]).put(deleted, CIDS[2])
+    new = rest.put(changed, CIDS[3]).put(created, CIDS[4])
+    ops = [NetOp(path, new.get(path), old.get(path)) for path in (changed, created, deleted)]
+    assert invert(new.root, new.blocks(), ops, old.root) == old.root
+
+
+def test_a_record_whose_cid_is_that_of_a_subtree_is_not_taken_for_it() -> None:
+    names = [b"com.example.thing/%04d" % n for n in range(3_000)]
+    high = next(name for name in names[1_000:] if key_height(name) == 1)
+    first, second = [name for name in names[:1_000] if key_height(name) == 0][:2]
+    leaf = Tree.empty().put(first, CIDS[0]).put(second, CIDS[1])
+    new = leaf.put(high, leaf.root)
+    old = leaf.delete(second).put(high, leaf.root)
+    assert invert(new.root, new.blocks(), [NetOp(second, CIDS[1], None)], old.root) == old.root
+
+
+def test_a_hidden_rest_is_the_old_tree_only_if_the_commit_claims_so() -> None:
+    names = [b"com.example.thing/%04d" % n for n in range(3_000)]
+    high = next(name for name in names[1_000:] if key_height(name) == 1)
+    low = next(name for name in names[:1_000] if key_height(name) == 0)
+    old = Tree.empty().put(low, CIDS[0])
+    new = old.put(high, CIDS[1])
+    root_only = {new.root: new.blocks()[new.root]}
+    ops = [NetOp(high, CIDS[1], None)]
+    assert invert(new.root, root_only, ops, old.root) == old.root
+    for claim in (None, EMPTY_ROOT, new.root):
+        with pytest.raises(Incomplete) as caught:
+            invert(new.root, root_only, ops, claim)
+        assert caught.value.reason is Reason.inversion_incomplete
+        assert invert(new.root, new.blocks(), ops, claim) == old.root
+
+
+def test_a_subtree_out_of_its_place_is_refused_on_the_way() -> None:
+    names = [b"com.example.thing/%04d" % n for n in range(3_000)]
+    low = next(name for name in names[:1_000] if key_height(name) == 0)
+    high = next(name for name in names[1_000:] if key_height(name) == 1)
+    higher = next(name for name in names[1_000:] if key_height(name) == 2)
+    leaf = encode_node([low], [CIDS[0]], [None, None])
+    beyond = next(name for name in names if name > high and key_height(name) == 0)
+    for key, children, path, reason in (
+        (high, [None, cid_of(leaf)], beyond, Reason.mst_key_order),
+        (higher, [cid_of(leaf), None], low, Reason.mst_height_mismatch),
+    ):
+        top = encode_node([key], [CIDS[1]], children)
+        blocks = {cid_of(block): block for block in (top, leaf)}
+        with pytest.raises(CommitError) as caught:
+            invert(cid_of(top), blocks, [NetOp(path, None, CIDS[2])], None)
+        assert caught.value.reason is reason
 
 
 @settings(max_examples=4, deadline=None)

@@ -197,7 +197,9 @@ async def test_a_slow_answer_is_cut_off(process, metrics, monkeypatch):
 async def test_a_taken_address_is_a_configuration_error(process, metrics):
     async with serving(process, metrics, Bind("127.0.0.1", 0)) as client:
         port = int(client.base.rpartition(":")[2])
-        second = HttpServer(Bind("127.0.0.1", port), process, Ready(lag_seconds=1, quarantine_bytes=1), Metrics())
+        second = HttpServer(
+            Bind("127.0.0.1", port), process, Ready(lag_seconds=1, quarantine_bytes=1), Metrics()
+        )
         with pytest.raises(ConfigError, match=f"127.0.0.1:{port}") as caught:
             await second.start()
         assert "HTTP_BIND" in caught.value.hint

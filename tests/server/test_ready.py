@@ -54,7 +54,9 @@ def test_several_breaches_are_all_listed():
 
 
 def test_a_quiet_source_is_neither_lost_nor_late():
-    assert ready().judge(replace(GOOD, source_state="quiet", lag_seconds=5000.0, source_connected=False)) == []
+    assert (
+        ready().judge(replace(GOOD, source_state="quiet", lag_seconds=5000.0, source_connected=False)) == []
+    )
 
 
 def test_a_reason_keeps_its_first_moment_until_it_is_gone():

@@ -50,7 +50,17 @@ FULL = StatusSnapshot(
     errors=[ErrorSeen(datetime(2026, 1, 1, tzinfo=UTC), "writer", "lost postgresql://u:sesame@h/d")],
 )
 KEYS = {
-    *("schema", "version", "uptime_seconds", "verify", "source", "seq", "watermark", "event_time", "lag_seconds"),
+    *(
+        "schema",
+        "version",
+        "uptime_seconds",
+        "verify",
+        "source",
+        "seq",
+        "watermark",
+        "event_time",
+        "lag_seconds",
+    ),
     *("rates", "gaps", "quarantine", "queues", "caches", "memory", "database", "errors"),
 }
 

@@ -24,7 +24,9 @@ async def lock(database: str):
 async def gaps(dsn: str) -> list[tuple]:
     connection = await asyncpg.connect(dsn)
     try:
-        return [tuple(row) for row in await connection.fetch("SELECT kind, from_seq, to_seq, state FROM ix.gaps")]
+        return [
+            tuple(row) for row in await connection.fetch("SELECT kind, from_seq, to_seq, state FROM ix.gaps")
+        ]
     finally:
         await connection.close()
 

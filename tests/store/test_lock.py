@@ -230,3 +230,29 @@ async def test_our_own_ghost_session_does_not_lock_us_out(lock: MakeLock) -> Non
     await taken(holder)
     assert holder.held
     ghost.terminate()
+
+
+async def test_a_claim_that_had_to_wait_too_long_is_made_again(
+    lock: MakeLock, connection: asyncpg.Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = await taken(lock())
+    monkeypatch.setattr(locks, "STATEMENT_SECONDS", 0.3)
+    transaction = connection.transaction()
+    await transaction.start()
+    await holder.check(connection)
+    watcher = await connect(database)
+    try:
+        await end_session_of(holder, watcher)
+        async with asyncio.TaskGroup() as tasks:
+            keeping = tasks.create_task(holder.keep())
+            async with asyncio.timeout(30):
+                while holder._connection is None or holder._connection.is_closed():
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.5)  # longer than a claim waits
+                assert not holder.held
+                await transaction.commit()
+                await holder.regained()
+            keeping.cancel()
+    finally:
+        await watcher.close()
+    await holder.check(connection)

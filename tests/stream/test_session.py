@@ -413,3 +413,11 @@ async def test_lag_that_grows_while_we_are_idle_asks_for_a_new_connection():
         rig = Rig([server], Downstream())
         await rig.until(lambda: len(server.paths) == 2)
     assert rig.metrics.ended == ["trickle"]
+
+
+async def test_what_was_on_its_way_when_the_cursor_was_refused_is_disowned_too():
+    async with relay([identity(100), identity(101), FUTURE], [1000], [identity(3)]) as server:
+        rig = Rig([server], Downstream(watermark=99), future_cursor="live")
+        await rig.until(lambda: 3 in rig.downstream.seqs)
+    assert cursors(server) == ["99", None, None]
+    assert rig.downstream.watermarks == {rig.session.status.source.host: 3}

@@ -76,15 +76,14 @@ async def test_who_does_not_take_stops_the_socket_and_loses_nothing():
         await ws.close(1000)
 
     dialing = DIALING._replace(queue_bytes=1_000_000)
-    async with relay(flood) as server:
-        async with opened(server.url, dialing) as connection:
-            before = -1
-            while len(progress) != before or not progress:
-                before = len(progress)
-                await asyncio.sleep(0.05)
-            assert len(progress) < 390
-            assert connection.backlog <= 6
-            got, _ = await all_of(connection)
+    async with relay(flood) as server, opened(server.url, dialing) as connection:
+        before = -1
+        while len(progress) != before or not progress:
+            before = len(progress)
+            await asyncio.sleep(0.05)
+        assert len(progress) < 390
+        assert connection.backlog <= 6
+        got, _ = await all_of(connection)
     assert [int.from_bytes(m[:4], "big") for m in got] == list(range(400))
 
 
