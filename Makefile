@@ -50,7 +50,7 @@ lint: $(STAMP)  ## style, types, and which room may import which
 	@$(BIN)/lint-imports --no-logo
 
 bench: $(STAMP)  ## events per second on this machine
-	@$(BIN)/python -m bench $(ARGS)
+	@$(BIN)/python bench/bench.py $(ARGS)
 
 crash: $(STAMP)  ## kill -9 at every crash point
 	@$(BIN)/python -m pytest tests/crash $(ARGS)

@@ -45,6 +45,7 @@ class Scenario(NamedTuple):
 def scenarios(likes: int) -> list[Scenario]:
     return [
         Scenario("live-verify-off", {}),
+        Scenario("q4", {"STREAM_QUEUE_MB":"4"}),
         Scenario("live-verify-off-full-tables", {}, likes),
     ]
 

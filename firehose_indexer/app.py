@@ -1,246 +1,94 @@
 """The composition root: settings become running tasks, and a drained exit (design §8).
 
-Everything is built here and nowhere else. One TaskGroup owns all tasks; ``drained`` ends them in the
-order in which data flows.
+Two jobs: ``run`` follows a relay, ``replay`` a recording.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, nullcontext
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from firehose_indexer.apply import Applier
 from firehose_indexer.config import Settings
-from firehose_indexer.errors import ConfigError, SchemaError
+from firehose_indexer.database import Database, opened
+from firehose_indexer.errors import ConfigError
+from firehose_indexer.indexer import Indexer, no_checkpoint
 from firehose_indexer.log import Log
 from firehose_indexer.metrics import Metrics
-from firehose_indexer.ops.console import Console
-from firehose_indexer.pipeline import Limits, Pipeline
-from firehose_indexer.process import spare_the_collector
+from firehose_indexer.ops.console import Console, duration
+from firehose_indexer.ops.documents import documents
+from firehose_indexer.ops.dump import dump
+from firehose_indexer.ops.stage import Stage
 from firehose_indexer.records.registry import Registry
 from firehose_indexer.server.http import HttpServer
 from firehose_indexer.server.ready import Ready
-from firehose_indexer.server.status import CacheStatus, DatabaseStatus, QueueStatus
+from firehose_indexer.server.status import DatabaseStatus
 from firehose_indexer.shutdown import Shutdown
-from firehose_indexer.store import migrations
-from firehose_indexer.store.actors import Actors
-from firehose_indexer.store.chains import Chains
-from firehose_indexer.store.embedded import EmbeddedPostgres
-from firehose_indexer.store.lane import Lane
-from firehose_indexer.store.lock import WriterLock
-from firehose_indexer.store.notices import notifications_view
-from firehose_indexer.store.pool import connect_pool
-from firehose_indexer.store.watermarks import Watermarks
-from firehose_indexer.store.writer import Checkpoint, Writer
+from firehose_indexer.store.writer import Checkpoint
+from firehose_indexer.stream.intake import Position
 from firehose_indexer.stream.recording import ReplaySession
 from firehose_indexer.stream.session import Session
-from firehose_indexer.stream.source import parse_source
+from firehose_indexer.stream.source import Source
 from firehose_indexer.stream.status import SessionStatus
-from firehose_indexer.stream.transport import Dialing
-from firehose_indexer.version import version
+from firehose_indexer.taping import dialing, recorder_into, recording, sources_of, unreachable
+from firehose_indexer.version import NAME, version
 from firehose_indexer.vitals import Vitals
 
-SHARD = "0/1"
-CACHED_REPOS = 100_000
-"""Chains and actor ids of a generation in memory: about 60 MB in all."""
-CONTACT = "https://github.com/firehose-indexer"
+
+class House(NamedTuple):
+    """What a job finds standing: the database, what is known of the process, and where that is served."""
+
+    database: Database
+    vitals: Vitals
+    metrics: Metrics
+    port: int
 
 
-class Streaming(Protocol):
-    """A session or a recording."""
+async def run(
+    settings: Settings,
+    *,
+    console: Console,
+    log: Log,
+    shutdown: Shutdown,
+    checkpoint: Checkpoint = no_checkpoint,
+) -> None:
+    """The main job: follow the relay until asked to stop.
 
-    status: SessionStatus
-
-    async def run(self, deliver: Any) -> None: ...
-
-
-class Stage(NamedTuple):
-    """Where a job talks, logs and learns that it should stop."""
-
-    console: Console
-    log: Log
-    shutdown: Shutdown
-
-
-async def no_checkpoint(_name: str) -> None:
-    """Named points of a batch, where tests kill the process; nothing happens there in earnest."""
-
-
-class Database(NamedTuple):
-    """A migrated database whose writer lock is ours."""
-
-    pool: Any
-    lock: WriterLock
-    registry: Registry
-    ensure: Callable[[], Awaitable[object]]
-    described: str
-
-
-class Indexer:
-    """The way from a stream to committed rows, built for one database."""
-
-    def __init__(
-        self, settings: Settings, database: Database, vitals: Vitals, checkpoint: Checkpoint = no_checkpoint
-    ) -> None:
-        self.database = database
-        self.vitals = vitals
-        self.chains = Chains(database.pool, CACHED_REPOS)
-        self.actors = Actors(CACHED_REPOS)
-        writer = Writer(database.registry, self.actors, code_version=version(), checkpoint=checkpoint)
-        self.lane = Lane(
-            database.pool,
-            writer,
-            self.actors,
-            self.chains,
-            database.lock,
-            vitals,
-            checkpoint=checkpoint,
-            ensure_database=database.ensure,
-        )
-        self.pipeline = Pipeline(
-            self.chains,
-            Applier(database.registry, self.chains),
-            self.lane,
-            Limits(settings.batch_ops, settings.batch_mb << 20, settings.batch_milliseconds / 1000),
-        )
-        self.watermarks = Watermarks(database.pool)
-        vitals.lock_held = lambda: database.lock.held
-        vitals.schema_current = True
-        vitals.caches = lambda: {
-            "chains": CacheStatus(len(self.chains), 2 * CACHED_REPOS),
-            "actors": CacheStatus(len(self.actors), 2 * CACHED_REPOS),
-        }
-
-    async def follow(self, stream: Streaming, shutdown: Shutdown) -> None:
-        """Runs until ``shutdown`` is requested or the stream ends by itself; then drains.
-
-        Raises what the first failing task raised.
-        """
-        await self.actors.load_collections(self.database.pool)
-        spare_the_collector()
-        vitals, lane = self.vitals, self.lane
-        vitals.session = stream.status
-        vitals.phase = "running"
-        async with asyncio.TaskGroup() as tasks:
-            kept = [
-                tasks.create_task(self.database.lock.keep(), name="lock"),
-                tasks.create_task(self.pipeline.run(), name="pipeline"),
-                tasks.create_task(vitals.heartbeat(), name="heartbeat"),
-                tasks.create_task(vitals.refresh(self.database.pool), name="tallies"),
-            ]
-            writing = tasks.create_task(lane.run(), name="lane")
-            reading = tasks.create_task(stream.run(self.pipeline.deliver), name="stream")
-            asked = tasks.create_task(shutdown.wait(), name="shutdown")
-            await asyncio.wait((reading, asked), return_when=asyncio.FIRST_COMPLETED)
-            vitals.phase = "draining"
-            reading.cancel()
-            await asyncio.wait((reading,))
-            await self.pipeline.finish()
-            await writing
-            for task in (*kept, asked):
-                task.cancel()
-        vitals.phase = "ended"
-
-
-@asynccontextmanager
-async def opened(settings: Settings, stage: Stage) -> AsyncIterator[Database]:
-    """The database of ``settings``: started if embedded, locked, migrated, pooled.
-
-    Raises DatabaseError, SchemaError, WriterLocked.
+    Raises IndexerError, alone or in a group, when that cannot begin or go on.
     """
-    registry = Registry.discover()
-    async with _server(settings, stage) as (dsn, ensure, described):
-        lock = WriterLock(dsn, SHARD, version=version())
-        await lock.acquire(wait_seconds=settings.db_wait_seconds)
-        try:
-            await _migrate(settings, dsn, registry, stage)
-            await lock.claim()
-            pool = await connect_pool(
-                dsn,
-                settings.db_pool_size,
-                statement_seconds=settings.db_statement_seconds,
-                wait_seconds=settings.db_wait_seconds,
-            )
-            try:
-                yield Database(pool, lock, registry, ensure, described)
-            finally:
-                await _close(pool)
-        finally:
-            await lock.release()
-
-
-@asynccontextmanager
-async def _server(
-    settings: Settings, stage: Stage
-) -> AsyncIterator[tuple[str, Callable[[], Awaitable[object]], str]]:
-    if settings.database_url is not None:
-        yield settings.database_url, _given, "from DATABASE_URL"
-        return
-    begun = time.monotonic()
-    embedded = EmbeddedPostgres(settings.data_dir, progress=stage.console.say)
-    await embedded.start()
-    described = f"embedded PostgreSQL {embedded.version} in {embedded.home}"
-    stage.console.step("database", described, time.monotonic() - begun)
-    try:
-        yield embedded.url, embedded.ensure_running, described
-    finally:
-        await embedded.stop()
-
-
-async def _given() -> None:
-    """A server that somebody else runs is only waited for."""
-
-
-async def _migrate(settings: Settings, dsn: str, registry: Registry, stage: Stage) -> None:
-    begun = time.monotonic()
-    generated = [notifications_view(registry.collections)]
-    if settings.migrate:
-        done = await migrations.migrate(dsn, after=generated)
-        stage.console.step("schema", f"{len(done.applied)} migrations applied", time.monotonic() - begun)
-    elif not (await migrations.status(dsn, after=generated)).current:
-        raise SchemaError(
-            "the database's schema is not this version's, and MIGRATE is 0",
-            hint="firehose-indexer migrate, or run with MIGRATE=1",
-        )
-
-
-async def _close(pool: Any) -> None:
-    """A connection that hangs must not hold up the exit: everything worth keeping is committed."""
-    try:
-        async with asyncio.timeout(5):
-            await pool.close()
-    except TimeoutError:
-        pool.terminate()
-
-
-async def run(settings: Settings, *, console: Console, log: Log, shutdown: Shutdown) -> None:
-    """The main job: follow the relay until asked to stop."""
     stage = Stage(console, log, shutdown)
-    sources = [
-        parse_source(text, allow_insecure=settings.stream_allow_insecure) for text in settings.relay_url
-    ]
-    console.title(f"firehose-indexer {version()}")
-    async with opened(settings, stage) as database:
-        metrics, vitals = _instruments(settings, database)
-        indexer = Indexer(settings, database, vitals)
+    sources = sources_of(settings)
+    console.title(f"{NAME} {version()}")
+    async with _standing(settings, stage) as house:
+        indexer = Indexer(settings, house.database, house.vitals, checkpoint)
+        recorder = recorder_into(settings, sources[0], house.metrics)
         session = Session(
             sources,
             dialing(settings),
-            metrics,
+            house.metrics,
             position=indexer.watermarks.of,
             other_position=indexer.watermarks.of_another,
             cursor_start=settings.cursor_start,  # type: ignore[arg-type]
             future_cursor=settings.future_cursor,  # type: ignore[arg-type]
+            recorder=recorder,
         )
         position = await indexer.watermarks.of(sources[0])
-        where = f"resuming at seq {position.watermark}" if position else f"from {settings.cursor_start}"
-        console.step("relay", f"{sources[0].host}, {where}")
-        async with _served(settings, vitals, metrics, stage):
-            await indexer.follow(session, shutdown)
+        stage.step("relay.chosen", f"{settings.relay_url[0]}, {_begins(position, settings.cursor_start)}")
+        stage.step("status.served", f"http://{settings.http_bind.host}:{house.port}/status")
+        house.vitals.resumed(position)
+        _watch(house, stage, sources, session.status)
+        beside = {
+            "console": console.follow(house.vitals.pulse, log.logger),
+            "unreachable": unreachable(session.status, stage),
+        }
+        async with nullcontext() if recorder is None else recording(recorder):
+            await indexer.follow(session, shutdown, beside)
 
 
 async def replay(
@@ -253,76 +101,109 @@ async def replay(
     console: Console,
     log: Log,
     shutdown: Shutdown,
+    checkpoint: Checkpoint = no_checkpoint,
 ) -> None:
-    """Index a recording; ends when its last event is committed."""
+    """Index a recording; returns when its last event is committed.
+
+    Raises ConfigError when the database follows something else, unless ``force``, and when ``identities``
+    is no file of DID documents.
+    """
     stage = Stage(console, log, shutdown)
-    async with opened(settings, stage) as database:
-        metrics, vitals = _instruments(settings, database)
-        indexer = Indexer(settings, database, vitals)
-        recording = ReplaySession(path, speed, position=indexer.watermarks.of, metrics=metrics)
-        other = await indexer.watermarks.of_another(recording.source)
-        if other is not None and not force:
+    begun = time.monotonic()
+    if identities is not None:
+        documents(identities)
+    async with _standing(settings, stage) as house:
+        vitals = house.vitals
+        indexer = Indexer(settings, house.database, vitals, checkpoint)
+        tape = ReplaySession(path, speed, position=indexer.watermarks.of, metrics=house.metrics)
+        if not force and await indexer.watermarks.of_another(tape.source) is not None:
             raise ConfigError(
                 "this database follows another source",
                 hint="replay into an empty database, or say --force",
             )
-        async with _served(settings, vitals, metrics, stage):
-            await indexer.follow(recording, shutdown)
-        pulse = vitals.pulse()
-        console.say(f"replayed {path.name}: seq {pulse.seq}, {pulse.dropped} in quarantine")
+        vitals.resumed(await indexer.watermarks.of(tape.source))
+        _watch(house, stage, [tape.source], tape.status)
+        await indexer.follow(tape, shutdown, {"console": console.follow(vitals.pulse, log.logger)})
+    console.say(
+        f"{'stopped' if shutdown.requested else 'replayed'} {path.name}:"
+        f" {vitals.events_written:,} events, {vitals.rows_written:,} rows,"
+        f" {vitals.pulse().dropped:,} in quarantine, watermark {vitals.snapshot().source.watermark},"
+        f" {time.monotonic() - begun:.1f} s"
+    )
 
 
-async def record(
-    settings: Settings,
-    path: Path,
-    *,
-    seconds: float | None,
-    frames: int | None,
-    console: Console,
-    log: Log,
-    shutdown: Shutdown,
-) -> None:
-    """Save a relay's frames; needs no database."""
-    raise NotImplementedError
+@asynccontextmanager
+async def _standing(settings: Settings, stage: Stage) -> AsyncIterator[House]:
+    """The HTTP server first, so that a long start can be watched; then the database."""
+    registry = Registry.discover()
+    metrics = Metrics(collection.nsid for collection in registry.collections)
+    vitals = Vitals(metrics, verify=settings.verify, memory_mb=settings.memory_mb)
+    async with _served(settings, vitals, metrics) as (port, refused), asyncio.TaskGroup() as tasks:
+        beating = tasks.create_task(vitals.heartbeat(), name="heartbeat")
+        async with opened(settings, stage, registry) as database:
+            if refused is not None:
+                raise refused  # not before: whoever has the port mostly has the writer lock, and that says more
+            handled = f"{len(registry.collections)} collections → {len(registry.tables)} tables"
+            stage.step("handlers.found", handled)
+            vitals.database = lambda: _database_status(database)
+            yield House(database, vitals, metrics, port)
+        beating.cancel()
 
 
 @asynccontextmanager
 async def _served(
-    settings: Settings, vitals: Vitals, metrics: Metrics, stage: Stage
-) -> AsyncIterator[None]:
-    """The HTTP server and the live line, around the work they show."""
-    ready = Ready(
-        lag_seconds=settings.ready_lag_seconds, quarantine_bytes=settings.quarantine_max_mb << 20
-    )
+    settings: Settings, vitals: Vitals, metrics: Metrics
+) -> AsyncIterator[tuple[int, ConfigError | None]]:
+    """The HTTP server's port, or why it has none."""
+    ready = Ready(lag_seconds=settings.ready_lag_seconds, quarantine_bytes=settings.quarantine_max_mb << 20)
     server = HttpServer(settings.http_bind, vitals, ready, metrics)
-    await server.start()
-    stage.console.step("status", f"http://{settings.http_bind.host}:{server.port}/status")
-    shown = asyncio.ensure_future(stage.console.follow(vitals.pulse, stage.log.logger))
     try:
-        yield
+        await server.start()
+    except ConfigError as error:
+        yield 0, error
+        return
+    try:
+        yield server.port, None
     finally:
-        shown.cancel()
-        await asyncio.wait((shown,))
         await server.stop()
 
 
-def _instruments(settings: Settings, database: Database) -> tuple[Metrics, Vitals]:
-    metrics = Metrics(collection.nsid for collection in database.registry.collections)
-    vitals = Vitals(metrics, verify=settings.verify, memory_mb=settings.memory_mb)
+def _watch(house: House, stage: Stage, sources: Sequence[Source], status: SessionStatus) -> None:
+    """Gauges asked at every scrape, and SIGUSR1."""
+    vitals = house.vitals
+
+    def lag(source: Source) -> float:
+        return vitals.lag_seconds() if status.source == source else float("nan")
+
+    for source in sources:
+        house.metrics.watch_lag(source.host, partial(lag, source))
+    for queue in ("stream", "lane"):
+        house.metrics.watch_queue(queue, partial(vitals.queue_bytes, queue))
+    told = stage.log.logger
+    stage.shutdown.on(
+        signal.SIGUSR1,
+        lambda: dump(told, {name: queue.depth_bytes for name, queue in vitals.queues().items()}),
+    )
+
+
+def _database_status(database: Database) -> DatabaseStatus:
     pool = database.pool
-    vitals.database = lambda: DatabaseStatus(
-        server=database.described,
-        schema=0,
+    return DatabaseStatus(
+        server=database.server.described,
+        schema=database.schema,
         size=pool.get_size(),
         idle=pool.get_idle_size(),
         waiting=0,
     )
-    return metrics, vitals
 
 
-def dialing(settings: Settings) -> Dialing:
-    """How this program introduces itself to a relay."""
-    return Dialing(
-        user_agent=f"firehose-indexer/{version()} (+{CONTACT})",
-        queue_bytes=settings.stream_queue_mb << 20,
-    )
+def _begins(position: Position | None, cursor_start: str) -> str:
+    """Where the stream begins, in words."""
+    if position is None:
+        return f"from {'now' if cursor_start == 'live' else 'its oldest event'} (no cursor yet)"
+    behind = "" if position.event_time is None else _behind(position.event_time)
+    return f"resuming at seq {position.watermark}{behind}"
+
+
+def _behind(then: datetime) -> str:
+    return f", {duration(max(0.0, (datetime.now(UTC) - then).total_seconds()))} behind"

@@ -92,7 +92,7 @@ class Applier:
             if known.broken is not None:
                 batch.outcomes["ignore", "desynchronized"] += 1
                 return
-        opened = open_commit(event, self.newest_rev)
+        opened = open_commit(event, self.newest_rev, known=known is not None)
         if opened.duplicate_paths:
             batch.outcomes["note", str(Reason.op_duplicate_path)] += opened.duplicate_paths
         for op in opened.ops:
@@ -104,7 +104,10 @@ class Applier:
         """Its siblings go on whatever becomes of it (protocol §5.1, Qo)."""
         if not op.rkey:
             assert op.fault is not None
-            batch.refuse(None, op, op.fault)
+            if op.cid is None:
+                batch.drop(None, op)
+            else:
+                batch.refuse(None, op, op.fault)
             return
         collection = self._registry.of(op.collection)
         if op.fault is not None:

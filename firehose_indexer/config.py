@@ -22,6 +22,7 @@ from firehose_indexer.kinds import (
     DSN,
     FOLDER,
     SWITCH,
+    URL,
     WORDS,
     Bind,
     Kind,
@@ -33,7 +34,7 @@ from firehose_indexer.masking import mask
 
 T = TypeVar("T")
 
-GROUPS = ("source", "database", "batch", "quarantine", "recording", "server", "process")
+GROUPS = ("source", "database", "batch", "identity", "quarantine", "recording", "server", "process")
 
 PREFIXES = (
     *("RESOLVER_", "FETCH_", "PENDING_", "LABEL_", "BACKFILL_", "RESYNC_", "AUDIT_", "PRUNE_"),
@@ -147,6 +148,49 @@ class Settings:
     batch_mb: int = _setting("batch", whole(1, 256), 8, "MB that close a batch.")
     batch_milliseconds: int = _setting("batch", whole(10, 60_000), 500, "Milliseconds that close a batch.")
     memory_mb: int = _setting("batch", whole(256, 1_048_576), 2048, "MB of memory that the process may use.")
+
+    plc_url: str = _setting(
+        "identity", URL, "https://plc.directory", "Directory that did:plc accounts are asked for at."
+    )
+    resolver_concurrency: int = _setting(
+        "identity", whole(1, 1000), 15, "Questions about identities in flight at a time."
+    )
+    resolver_cache_size: int = _setting(
+        "identity", whole(1000, 10_000_000), 100_000, "Identities held in memory, about 1 KB each."
+    )
+    resolver_cache_ttl_hours: int = _setting(
+        "identity", whole(1, 720), 24, "Hours that an identity is believed; after half of them it is renewed."
+    )
+    resolver_negative_ttl_seconds: int = _setting(
+        "identity",
+        whole(1, 86_400),
+        3600,
+        "Seconds that a not-found is believed; doubled each time, to a day.",
+    )
+    resolver_retries: int = _setting("identity", whole(0, 20), 3, "Further tries when nobody answers.")
+    resolver_timeout_seconds: int = _setting(
+        "identity", whole(1, 300), 15, "Seconds for one resolution with its retries."
+    )
+    resolver_breaker_failures: int = _setting(
+        "identity", whole(1, 1000), 5, "Failures in a row after which a host is left alone."
+    )
+    resolver_breaker_open_seconds: int = _setting(
+        "identity", whole(1, 600), 60, "Seconds that it is left alone at first."
+    )
+    dns_servers: tuple[str, ...] = _setting(
+        "identity", WORDS, (), "Addresses of the DNS servers to ask.", shown="system"
+    )
+    outbound_proxy: str | None = _setting(
+        "identity",
+        URL,
+        None,
+        "Proxy for HTTP to hosts that strangers name; it must itself refuse private addresses.",
+        shown="none",
+        secret=True,
+    )
+    allow_private_hosts: bool = _setting(
+        "identity", SWITCH, False, "Allow http, any port and private addresses: for tests and devnets only."
+    )
 
     quarantine_max_mb: int = _setting(
         "quarantine", whole(1, 1_048_576), 2048, "MB of quarantined bodies before /readyz turns red."

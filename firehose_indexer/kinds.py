@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 
 class Kind(NamedTuple):
@@ -90,6 +91,13 @@ def _dsn(text: str) -> str:
     return text
 
 
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError("is not an http or https URL")
+    return text.rstrip("/")
+
+
 def _address(text: str) -> Bind:
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]") if host.startswith("[") else host
@@ -102,6 +110,7 @@ SWITCH = Kind("0 or 1", "0|1", _switch)
 WORDS = Kind("a comma-separated list, or @file", "LIST", _words)
 FOLDER = Kind("a path", "PATH", _folder)
 DSN = Kind("postgresql://user@host/database", "URL", _dsn)
+URL = Kind("https://host", "URL", _url)
 ADDRESS = Kind("host:port", "HOST:PORT", _address)
 
 

@@ -11,7 +11,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
@@ -50,10 +51,11 @@ class Log:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         stream = sys.stderr if stream is None else stream
+        self._printer = structlog.PrintLogger(stream)  # type: ignore[arg-type]  # it asks for less than TextIO
         console = form == "console" or (form == "auto" and stream.isatty())
         self._usual = self.level = level
         self._fold = Fold(clock)
-        processors: list[Processor] = [
+        self._processors: list[Processor] = [
             self._threshold,
             _clean,
             self._fold,
@@ -62,12 +64,29 @@ class Log:
             _console(colours) if console else _json,
         ]
         self.logger = structlog.wrap_logger(
-            structlog.PrintLogger(stream),  # type: ignore[arg-type]  # it asks for less than TextIO
-            processors=processors,
+            self._printer,
+            processors=self._processors,
             wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
             cache_logger_on_first_use=False,
         )
         self._fold.emit = self._emit
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Be the log of the whole process meanwhile: of ``structlog.get_logger()`` and of the libraries."""
+        structlog.configure(
+            processors=self._processors,
+            wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+            logger_factory=lambda *_: self._printer,
+            cache_logger_on_first_use=False,
+        )
+        libraries, root = _Libraries(self.logger), logging.getLogger()
+        root.addHandler(libraries)
+        try:
+            yield
+        finally:
+            root.removeHandler(libraries)
+            structlog.reset_defaults()
 
     def toggle_debug(self) -> str:
         """Between DEBUG and the configured level (INFO when that is DEBUG). Returns the new one."""
@@ -131,6 +150,20 @@ class Fold:
                 event, reason = key
                 folded = {"folded": run.count - FOLD_AFTER, "seconds": int(FOLD_SECONDS)}
                 self.emit(run.method, event, {"reason": reason, **folded} if reason is not None else folded)
+
+
+class _Libraries(logging.Handler):
+    """What asyncio and other libraries log, in our form."""
+
+    def __init__(self, logger: FilteringBoundLogger) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # Libraries tell of ordinary trouble with our peers as errors; ours are told by ourselves.
+        error = record.exc_info[1] if record.exc_info else None
+        told = {} if error is None else {"error": f"{type(error).__name__}: {error}"}
+        self._logger.warning("library.said", reason=record.name, said=record.getMessage(), **told)
 
 
 def _rank(level: str) -> int:

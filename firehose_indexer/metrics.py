@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 _PREFIX = "firehose"
 _BATCH_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _BATCH_EVENTS = (1, 5, 10, 50, 100, 250, 500, 1000, 2000, 5000, 10_000)
+_LOOKUP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60)
 _HTTP_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30)
 
 OTHER = "other"
@@ -77,6 +78,31 @@ class Metrics:
 
         self._recorded = self._counter("recorded_frames_total", "Frames written to recordings.")
         self._not_recorded = self._counter("recorder_dropped_total", "Frames that a recording lacks.")
+
+        self._lookups = self._counter(
+            "identity_lookups_total", "Questions to the network about an identity.", "method", "result"
+        )
+        self._lookup_seconds = self._histogram(
+            "identity_seconds",
+            "Time of such a question, with waiting and retries.",
+            _LOOKUP_SECONDS,
+            "method",
+        )
+        self._identity_entries = self._gauge(
+            "identity_cache_entries", "Identities and handles held.", "layer"
+        )
+        self._identity_cache = self._counter(
+            "identity_cache_total", "Looks for an identity by what became of them.", "layer", "result"
+        )
+        self._identity_waiting = self._gauge("identity_waiting", "Questions waiting for their turn.")
+        self._breaker_open = self._gauge("breaker_open", "Hosts left alone for a while.", "kind")
+        self._breaker_turns = self._counter(
+            "breaker_transitions_total", "Hosts left alone, tried again, and well again.", "kind", "to"
+        )
+        self._outbound_refused = self._counter(
+            "outbound_refused_total", "Requests that the guard did not let out, or answers in.", "reason"
+        )
+        self._handle_checks = self._counter("handle_checks_total", "Handles checked both ways.", "state")
 
         self._http = self._counter("http_requests_total", "Requests answered.", "route", "code")
         self._http_seconds = self._histogram("http_seconds", "Time to answer.", _HTTP_SECONDS, "route")
@@ -165,6 +191,38 @@ class Metrics:
 
     def recorder_dropped(self, frames: int) -> None:
         self._not_recorded.inc(frames)
+
+    # identity
+
+    def identity_lookup(self, method: str, result: str, seconds: float) -> None:
+        self._lookups.labels(method, result).inc()
+        self._lookup_seconds.labels(method).observe(seconds)
+
+    def identity_cache(self, layer: str, result: str, count: int) -> None:
+        self._identity_cache.labels(layer, result).inc(count)
+
+    def watch_identities(
+        self,
+        *,
+        memory: Callable[[], float],
+        handles: Callable[[], float],
+        waiting: Callable[[], float],
+        breakers: Mapping[str, Callable[[], float]],
+    ) -> None:
+        self._identity_entries.labels("memory").set_function(memory)
+        self._identity_entries.labels("handles").set_function(handles)
+        self._identity_waiting.set_function(waiting)
+        for kind, count in breakers.items():
+            self._breaker_open.labels(kind).set_function(count)
+
+    def breaker_turned(self, kind: str, to: str) -> None:
+        self._breaker_turns.labels(kind, to).inc()
+
+    def outbound_refused(self, reason: str) -> None:
+        self._outbound_refused.labels(reason).inc()
+
+    def handle_checked(self, state: str) -> None:
+        self._handle_checks.labels(state).inc()
 
     # server
 

@@ -31,6 +31,7 @@ from firehose_indexer.server.status import (
 from firehose_indexer.store import tallies
 from firehose_indexer.store.batch import Batch
 from firehose_indexer.store.faults import is_transient
+from firehose_indexer.stream.intake import Position
 from firehose_indexer.stream.status import SessionStatus
 
 REFRESH_SECONDS = 5.0
@@ -53,9 +54,13 @@ class Vitals:
         self._event_time: datetime | None = None
         self._written: float | None = None
         self._quarantined = 0
+        self.events_written = 0
+        self.rows_written = 0
         self.phase = "starting"
         self.schema_current = False
+        self.lane_lives: Callable[[], bool] = lambda: False
         self.lock_held: Callable[[], bool] = lambda: False
+        self.lock_written: Callable[[], float | None] = lambda: None
         self.session: SessionStatus | None = None
         self.database: Callable[[], DatabaseStatus | None] = lambda: None
         self.queues: Callable[[], dict[str, QueueStatus]] = dict
@@ -77,6 +82,8 @@ class Vitals:
         self._quarantined += len(refusals)
         self._events.add(batch.events)
         self._rows.add(sum(rows.values()))
+        self.events_written += batch.events
+        self.rows_written += sum(rows.values())
         if batch.watermark is not None:
             self._watermark = batch.watermark
         self._event_time = batch.event_time or self._event_time
@@ -101,6 +108,15 @@ class Vitals:
         text = str(error) if isinstance(error, IndexerError) else f"{type(error).__name__}: {error}"
         self._errors.append(ErrorSeen(datetime.now(UTC), where, text[:300]))
 
+    def queue_bytes(self, name: str) -> int:
+        queue = self.queues().get(name)
+        return 0 if queue is None else queue.depth_bytes
+
+    def resumed(self, position: Position | None) -> None:
+        """What is committed already, before this process has written anything."""
+        if position is not None:
+            self._watermark, self._event_time = position
+
     # upkeep
 
     async def heartbeat(self) -> None:
@@ -123,17 +139,14 @@ class Vitals:
                 self._metrics.set_quarantine_open(self._tallies.quarantine)
             await asyncio.sleep(REFRESH_SECONDS)
 
-    def proven_writable(self) -> None:
-        """Something other than a batch was written: the lock's heartbeat."""
-        self._written = time.monotonic()
-
     # the server's Health
 
     def heartbeat_seconds(self) -> float:
         return time.monotonic() - self._beat
 
     def lane_alive(self) -> bool:
-        return self.phase != "ended"
+        """Before there is a lane, a start that takes its time (a database in recovery) is no sickness."""
+        return self.phase == "starting" or self.lane_lives()
 
     def lag_seconds(self) -> float:
         """Now minus the event time of the watermark; 0 before there is one."""
@@ -148,7 +161,7 @@ class Vitals:
             phase=self.phase,
             schema_current=self.schema_current,
             lock_held=self.lock_held(),
-            written_seconds=None if self._written is None else time.monotonic() - self._written,
+            written_seconds=self._written_seconds(),
             source_state=session.state if session else "connecting",
             source_connected=session.connected if session else False,
             lag_seconds=None if self._event_time is None else self.lag_seconds(),
@@ -189,6 +202,11 @@ class Vitals:
             queue_mb=sum(queue.depth_bytes for queue in self.queues().values()) / (1 << 20),
             seq=session.received if session else None,
         )
+
+    def _written_seconds(self) -> float | None:
+        """An idle stream writes no batch; then the lock's heartbeat proves the database."""
+        proofs = [at for at in (self._written, self.lock_written()) if at is not None]
+        return time.monotonic() - max(proofs) if proofs else None
 
     def _source(self) -> SourceStatus:
         session = self.session

@@ -21,6 +21,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
+from firehose_indexer.database import generated_views
+from firehose_indexer.records.registry import Registry
 from firehose_indexer.store.embedded import EmbeddedPostgres
 from firehose_indexer.store.migrations import migrate
 
@@ -142,7 +144,7 @@ def template(server: str) -> Iterator[str]:
 
 async def _create_template(server: str, name: str) -> None:
     await _execute(server, f'CREATE DATABASE "{name}"')
-    await migrate(with_database(server, name))
+    await migrate(with_database(server, name), after=generated_views(Registry.discover()))
 
 
 @asynccontextmanager

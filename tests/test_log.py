@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 
 import pytest
+import structlog
 
 from firehose_indexer.log import FOLD_AFTER, PEER_TEXT_LIMIT, Log, peer_text
 
@@ -160,3 +162,14 @@ def test_debug_lines_are_never_folded(stream, clock):
     for _ in range(50):
         log.logger.debug("a.b")
     assert len(lines(stream)) == 50
+
+
+def test_installed_it_is_the_log_of_every_module_and_library_and_of_none_after(log: Log, stream: io.StringIO):
+    with log.installed():
+        structlog.get_logger().info("relay.connected", source="relay.example")
+        logging.getLogger("websockets").error("opening handshake failed", exc_info=ValueError("x"))
+        logging.getLogger("websockets").info("chatter")
+    logging.getLogger("websockets").error("too late")
+    connected, said = lines(stream)
+    assert (connected["event"], connected["source"]) == ("relay.connected", "relay.example")
+    assert (said["event"], said["reason"], said["error"]) == ("library.said", "websockets", "ValueError: x")

@@ -29,7 +29,7 @@ def test_no_label_could_hold_what_a_peer_wrote():
         "table",
         "queue",
     }
-    allowed |= {"scope", "route", "code"}
+    allowed |= {"scope", "route", "code", "method", "result", "layer", "to"}
     assert {label for one in Metrics().declared for label in one.labels} <= allowed
 
 

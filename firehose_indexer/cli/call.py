@@ -16,18 +16,7 @@ from typing import TYPE_CHECKING, Any
 from firehose_indexer import config
 
 if TYPE_CHECKING:  # each costs start-up time that `version` and `--help` must not pay
-    from firehose_indexer.log import Log
-    from firehose_indexer.ops.console import Console
-    from firehose_indexer.shutdown import Shutdown
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What a long-running job is given: where to talk, where to log, when to stop."""
-
-    console: Console
-    log: Log
-    shutdown: Shutdown
+    from firehose_indexer.ops.stage import Stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +67,7 @@ async def _stage(
     from firehose_indexer.log import Log
     from firehose_indexer.ops.console import Console
     from firehose_indexer.ops.dump import dump
+    from firehose_indexer.ops.stage import Stage
     from firehose_indexer.shutdown import Shutdown
 
     console = Console(sys.stderr, colours=colours)
@@ -85,7 +75,7 @@ async def _stage(
     shutdown = Shutdown(settings.shutdown_seconds)
     shutdown.on(signal.SIGUSR1, lambda: dump(log.logger, {}))
     shutdown.on(signal.SIGUSR2, lambda: log.logger.warning("log.level", level_now=log.toggle_debug()))
-    with shutdown.listening(asyncio.get_running_loop()):
+    with log.installed(), shutdown.listening(asyncio.get_running_loop()):
         for notice in settings.notices:
             log.logger.warning("config.notice", notice=notice)
         try:

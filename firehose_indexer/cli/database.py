@@ -26,7 +26,6 @@ from firehose_indexer.version import version
 if TYPE_CHECKING:
     from firehose_indexer.store.lock import WriterLock
 
-SHARD = "0/1"
 _DB = "Reach the database, embedded or not."
 
 
@@ -56,6 +55,7 @@ async def opened(settings: Settings) -> AsyncIterator[Opened]:
 @asynccontextmanager
 async def locked(dsn: str) -> AsyncIterator[WriterLock]:
     """The writer lock, as far as it goes without a schema. Raises WriterLocked."""
+    from firehose_indexer.database import SHARD
     from firehose_indexer.store.lock import WriterLock
 
     lock = WriterLock(dsn, SHARD, version=version())
@@ -126,11 +126,11 @@ def register(app: App) -> None:
 
 
 async def _migrate(settings: Settings, *, status: bool, json: bool) -> int:
+    from firehose_indexer.database import generated_views
     from firehose_indexer.records.registry import Registry
     from firehose_indexer.store import migrations
-    from firehose_indexer.store.notices import notifications_view
 
-    generated = [notifications_view(Registry.discover().collections)]
+    generated = generated_views(Registry.discover())
     async with opened(settings) as database:
         if status:
             found = await migrations.status(database.dsn, after=generated)

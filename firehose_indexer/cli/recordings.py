@@ -5,14 +5,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from firehose_indexer.cli.call import Call, Stage
+from firehose_indexer.cli.call import Call
 from firehose_indexer.cli.verb import verb
 from firehose_indexer.config import Settings
 from firehose_indexer.errors import ConfigError
+
+if TYPE_CHECKING:  # verbs load it when they need it
+    from firehose_indexer.ops.stage import Stage
 
 _File = Annotated[Path, Parameter(help="The recording, *.frames.zst.")]
 
@@ -35,13 +38,16 @@ def register(app: App) -> None:
         seconds: Annotated[float | None, Parameter(metavar="N", help="Stop after this many seconds.")] = None,
         frames: Annotated[int | None, Parameter(metavar="N", help="Stop after this many frames.")] = None,
     ) -> None:
-        from firehose_indexer import app as indexer
+        from firehose_indexer import taping
 
         if file.exists():
             raise ConfigError(f"{file} is there already", hint="choose another name, or remove it")
+        for name, number in (("--seconds", seconds), ("--frames", frames)):
+            if number is not None and not number > 0:
+                raise ConfigError(f"{name} is {number}, which is not positive")
 
         async def job(stage: Stage) -> None:
-            await indexer.record(
+            await taping.record(
                 settings,
                 file,
                 seconds=seconds,

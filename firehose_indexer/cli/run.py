@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from firehose_indexer.cli.call import Call, Stage
+from firehose_indexer.cli.call import Call
 from firehose_indexer.cli.verb import verb
 from firehose_indexer.config import GROUPS, Settings
+
+if TYPE_CHECKING:  # verbs load it when they need it
+    from firehose_indexer.ops.stage import Stage
 
 _EXITS = """\
 Exit codes: 0 drained, 1 internal error or too slow to drain, 2 usage or

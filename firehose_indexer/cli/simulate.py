@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from firehose_indexer.cli.call import Call, Stage
+from firehose_indexer.cli.call import Call
 from firehose_indexer.cli.verb import verb
 from firehose_indexer.config import Settings
 from firehose_indexer.errors import ConfigError
 
 if TYPE_CHECKING:
+    from firehose_indexer.ops.stage import Stage
     from firehose_indexer.sim.network import Network
 
 _Seed = Annotated[int, Parameter(metavar="N", help="The same seed gives the same network. [default 1]")]

@@ -35,7 +35,7 @@ def register(app: App) -> None:
 
 def versions() -> dict[str, str]:
     """By name; a part that is not there is ``none``."""
-    from firehose_indexer.store.sqlfiles import read_folder, sql_root
+    from firehose_indexer.store.sqlfiles import read_folder, sql_root  # not the runner: it loads asyncpg
 
     migrations = read_folder(sql_root() / "migrations")
     return {

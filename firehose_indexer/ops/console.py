@@ -21,12 +21,15 @@ _TEXT_WIDTH = 66
 
 
 class Pulse(NamedTuple):
-    """The numbers of the live line. Lag in seconds, None while nothing was received."""
+    """The numbers of the live line. Lag in seconds, None while nothing was received.
+
+    ``rows_per_second`` is None where no rows are written.
+    """
 
     state: str
     lag: float | None
     events_per_second: float
-    rows_per_second: float
+    rows_per_second: float | None
     dropped: int
     queue_mb: float = 0.0
     seq: int | None = None
@@ -97,9 +100,10 @@ class Console:
 
 def live_line(pulse: Pulse) -> str:
     lag = "?" if pulse.lag is None else duration(pulse.lag)
+    rows = "" if pulse.rows_per_second is None else f"{pulse.rows_per_second:,.0f} rows/s   "
     return (
         f"  {pulse.state}   lag {lag}   {pulse.events_per_second:,.0f} events/s   "
-        f"{pulse.rows_per_second:,.0f} rows/s   dropped {pulse.dropped:,}   Ctrl-C stops"
+        f"{rows}dropped {pulse.dropped:,}   Ctrl-C stops"
     )
 
 
@@ -120,7 +124,7 @@ def _log_pulse(pulse: Pulse, logger: FilteringBoundLogger) -> None:
         state=pulse.state,
         lag_seconds=None if pulse.lag is None else round(pulse.lag, 1),
         events_per_second=round(pulse.events_per_second, 1),
-        rows_per_second=round(pulse.rows_per_second, 1),
+        rows_per_second=None if pulse.rows_per_second is None else round(pulse.rows_per_second, 1),
         dropped=pulse.dropped,
         queue_mb=round(pulse.queue_mb, 1),
         seq=pulse.seq,

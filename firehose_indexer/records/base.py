@@ -20,6 +20,9 @@ Actor = Any
 Row = Any
 """Some table's NamedTuple."""
 
+new_tuple = tuple.__new__
+"""Makes a NamedTuple of the hot path at half the price of its own constructor."""
+
 POST = "app.bsky.feed.post"
 
 
@@ -55,12 +58,8 @@ class Counter:
     columns: tuple[str, ...]
 
 
-class Count(NamedTuple):
-    """One unit on one column of the counter row with that key."""
-
-    counter: Counter
-    key: tuple[Any, ...]
-    column: str
+Count = tuple[Counter, tuple[Any, ...], str]
+"""One unit on a column of the counter row with that key: (counter, key, column)."""
 
 
 POST_COUNTS = Counter(
@@ -76,8 +75,8 @@ COUNTERS = (POST_COUNTS, RECORD_COUNTS, ACTOR_COUNTS)
 def count_on_record(column: str, actor: Actor, coll: str, rkey: str) -> Count:
     """A count on any record: posts have a table of their own (records §4)."""
     if coll == POST:
-        return Count(POST_COUNTS, (actor, rkey), column)
-    return Count(RECORD_COUNTS, (actor, coll, rkey), column)
+        return POST_COUNTS, (actor, rkey), column
+    return RECORD_COUNTS, (actor, coll, rkey), column
 
 
 class Notice(NamedTuple):

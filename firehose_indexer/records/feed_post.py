@@ -143,11 +143,11 @@ def _media(embed: Any) -> int:
 
 
 def counts(row: PostRow) -> Iterable[Count]:
-    found = [Count(ACTOR_COUNTS, (row.actor_id,), "posts")]
+    found: list[Count] = [(ACTOR_COUNTS, (row.actor_id,), "posts")]
     if row.parent_rkey is not None and row.violates_thread_gate is not True:
-        found.append(Count(POST_COUNTS, (row.parent_actor_id, row.parent_rkey), "replies"))
+        found.append((POST_COUNTS, (row.parent_actor_id, row.parent_rkey), "replies"))
     if row.embed_coll == POST:
-        found.append(Count(POST_COUNTS, (row.embed_actor_id, row.embed_rkey), "quotes"))
+        found.append((POST_COUNTS, (row.embed_actor_id, row.embed_rkey), "quotes"))
     return found
 
 

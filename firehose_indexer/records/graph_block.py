@@ -29,7 +29,7 @@ def row(record: Record) -> BlockRow:
     subject = fields.required_did(record, "subject")
     created_at = fields.created_at(record)
     unusable = ("createdAt",) if created_at is None and "createdAt" in value else ()
-    extra = fields.extra(record, KNOWN, unusable) if unusable or not value.keys() <= KNOWN else None
+    extra = fields.extra(record, KNOWN, unusable) if unusable or not KNOWN.issuperset(value) else None
     return BlockRow(created_at, record.time, record.did, subject, False, record.rkey, record.cid, extra)
 
 

@@ -40,7 +40,7 @@ def row(record: Record) -> FollowRow:
         for field, usable in (("via", via), ("createdAt", created_at))
         if usable is None and value.get(field) is not None
     )
-    extra = fields.extra(record, KNOWN, unusable) if unusable or not value.keys() <= KNOWN else None
+    extra = fields.extra(record, KNOWN, unusable) if unusable or not KNOWN.issuperset(value) else None
     via_actor, via_coll, via_rkey = (via.did, via.collection, via.rkey) if via else (None, None, None)
     return FollowRow(
         created_at,
@@ -59,8 +59,8 @@ def row(record: Record) -> FollowRow:
 
 def counts(row: FollowRow) -> Iterable[Count]:
     return (
-        Count(ACTOR_COUNTS, (row.subject_actor_id,), "followers"),
-        Count(ACTOR_COUNTS, (row.actor_id,), "follows"),
+        (ACTOR_COUNTS, (row.subject_actor_id,), "followers"),
+        (ACTOR_COUNTS, (row.actor_id,), "follows"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from firehose_indexer.errors import Reason, RecordError
-from firehose_indexer.records.base import Collection, Note, Record, Row
+from firehose_indexer.records.base import Collection, Note, Record, Row, new_tuple
 from firehose_indexer.repo.data import decode
 
 RECORD_LIMIT = 1_048_576
@@ -20,4 +20,4 @@ def row_of(
     value = decode(block)
     if type(value) is not dict:
         raise RecordError(Reason.record_not_map, type(value).__name__)
-    return collection.row(Record(did, nsid, rkey, cid, value, block, time, notes))
+    return collection.row(new_tuple(Record, (did, nsid, rkey, cid, value, block, time, notes)))

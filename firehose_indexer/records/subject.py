@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from firehose_indexer.records import fields
-from firehose_indexer.records.base import Actor, Notice, Record, Table
+from firehose_indexer.records.base import Actor, Notice, Record, Table, new_tuple
 
 REPOST = "app.bsky.feed.repost"
 KNOWN = frozenset(("$type", "subject", "via", "createdAt"))
@@ -49,8 +49,8 @@ def subject_row(record: Record) -> SubjectRow:
             unusable = ("via",)
     if created_at is None and "createdAt" in value:
         unusable = (*unusable, "createdAt")
-    extra = fields.extra(record, KNOWN, unusable) if unusable or not value.keys() <= KNOWN else None
-    return SubjectRow(
+    extra = fields.extra(record, KNOWN, unusable) if unusable or not KNOWN.issuperset(value) else None
+    cells = (
         created_at,
         record.time,
         record.did,
@@ -64,6 +64,7 @@ def subject_row(record: Record) -> SubjectRow:
         via_rkey,
         extra,
     )
+    return new_tuple(SubjectRow, cells)
 
 
 def subject_notices(reason: str) -> tuple[Notice, ...]:

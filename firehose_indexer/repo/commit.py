@@ -8,6 +8,7 @@ and chain.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from libipld import decode_dag_cbor, encode_dag_cbor
@@ -20,6 +21,7 @@ from firehose_indexer.stream.events import Commit, RepoOp, Sync
 
 BLOCKS_LIMIT = 2_000_000
 OPS_LIMIT = 200
+ACTIONS = ("create", "update", "delete")
 METHODS = ("did:plc:", "did:web:")
 FIELDS = frozenset(("did", "rev", "data", "sig", "prev", "version"))
 
@@ -64,12 +66,12 @@ class OpenCommit(NamedTuple):
     duplicate_paths: int
 
 
-def open_commit(event: Commit, newest_rev: str) -> OpenCommit:
+def open_commit(event: Commit, newest_rev: str, *, known: bool = False) -> OpenCommit:
     """Raises CommitError or CarError with the code of the first check that fails.
 
     ``newest_rev`` is the TID of the latest acceptable moment (now + 300 s), computed once per batch.
     """
-    check_envelope(event.did, event.rev, newest_rev)
+    check_envelope(event.did, event.rev, newest_rev, known=known)
     if len(event.blocks) > BLOCKS_LIMIT:
         raise CommitError(Reason.blocks_too_big, str(len(event.blocks)))
     if len(event.ops) > OPS_LIMIT:
@@ -92,11 +94,11 @@ def open_sync(event: Sync, newest_rev: str) -> CommitObject:
     return read_object(read_car(event.blocks), event.did, None)
 
 
-def check_envelope(did: str, rev: str, newest_rev: str) -> None:
-    """Checks 2, 4 and 9."""
-    if not is_did(did):
+def check_envelope(did: str, rev: str, newest_rev: str, *, known: bool = False) -> None:
+    """Checks 2, 4 and 9. The DID of a ``known`` repo has been through them before."""
+    if not known and not is_did(did):
         raise CommitError(Reason.did_invalid, did[:100])
-    if not did.startswith(METHODS):
+    if not known and not did.startswith(METHODS):
         raise CommitError(Reason.did_method_unsupported, did[:100])
     if not is_tid(rev):
         raise CommitError(Reason.rev_invalid, rev[:100])
@@ -108,25 +110,44 @@ def read_object(car: Car, did: str, rev: str | None) -> CommitObject:
     """Checks 12–16. ``rev`` None: the envelope's rev is not compared."""
     if not is_blessed(car.root):
         raise CommitError(Reason.cid_not_blessed, "commit")
-    if car.root not in car.blocks:
-        raise CommitError(Reason.commit_block_missing)
-    found = _read_block(car.block(car.root))
+    try:
+        found = _read_block(car.block(car.root))
+    except KeyError:
+        raise CommitError(Reason.commit_block_missing) from None
+    get = found.get
+    inner_rev, data, sig = get("rev"), get("data"), get("sig")
+    if (
+        get("did") != did
+        or inner_rev != rev
+        or type(data) is not bytes
+        or not isinstance(sig, bytes)
+        or len(sig) != 64
+        or type(get("version")) is not int
+        or found["version"] != 3
+        or (get("prev") is not None and not isinstance(found["prev"], bytes))
+    ):
+        _explain(found, did, rev)
+        inner_rev = found["rev"]
+    if not is_blessed(data):
+        raise CommitError(Reason.cid_not_blessed, "data")
+    return tuple.__new__(CommitObject, (did, inner_rev, data, sig, found))
+
+
+def _explain(found: dict[str, Any], did: str, rev: str | None) -> None:
+    """Raises CommitError with the first of checks 15 and 16 that fails, if one does."""
     version = found.get("version")
     if type(version) is not int or version != 3:
         raise CommitError(Reason.commit_version, str(version)[:20])
-    inner_did, inner_rev, data, sig = found.get("did"), found.get("rev"), found.get("data"), found.get("sig")
-    prev = found.get("prev")
+    inner_did, inner_rev, sig, prev = found.get("did"), found.get("rev"), found.get("sig"), found.get("prev")
     if (
         not isinstance(inner_did, str)
         or not isinstance(inner_rev, str)
-        or not isinstance(data, bytes)
+        or not isinstance(found.get("data"), bytes)
         or not isinstance(sig, bytes)
         or len(sig) != 64
         or not (prev is None or isinstance(prev, bytes))
     ):
         raise CommitError(Reason.commit_object_invalid, "fields")
-    if not is_blessed(data):
-        raise CommitError(Reason.cid_not_blessed, "data")
     if inner_did != did:
         raise CommitError(Reason.commit_did_mismatch, inner_did[:100])
     if rev is None:
@@ -134,7 +155,6 @@ def read_object(car: Car, did: str, rev: str | None) -> CommitObject:
             raise CommitError(Reason.rev_invalid, inner_rev[:100])
     elif inner_rev != rev:
         raise CommitError(Reason.commit_rev_mismatch, inner_rev[:100])
-    return CommitObject(inner_did, inner_rev, data, sig, found)
 
 
 def _read_block(block: bytes) -> dict[str, Any]:
@@ -156,36 +176,42 @@ def fold(ops: list[RepoOp]) -> tuple[list[tuple[RepoOp, bool]], int]:
 
     A path created and deleted within the commit is nothing: it needs no prev, no block, no tree.
     """
-    for op in ops:
-        _check_shape(op)
-    if len(ops) == 1 or len({op.path for op in ops}) == len(ops):
-        return [_net(op, op) for op in ops], 0
+    if len(ops) == 1:
+        return [(ops[0], _is_new(ops[0]))], 0
+    if len({op.path for op in ops}) == len(ops):
+        return [(op, _is_new(op)) for op in ops], 0
     steps: dict[str, list[RepoOp]] = {}
     for op in ops:
         steps.setdefault(op.path, []).append(op)
     net = []
     for path, taken in steps.items():
-        for before, after in zip(taken, taken[1:], strict=False):
+        for before, after in pairwise(taken):
+            _check_shape(after)
             there = before.action != "delete"
             if there == (after.action == "create") or after.prev not in (None, before.cid, before.prev):
                 raise ProducerError(Reason.op_fold_invalid, path[:200])
         first, last = taken[0], taken[-1]
-        if first.action != "create" or last.action != "delete":
-            net.append(_net(first, last))
+        created = _is_new(first)
+        if not created or last.action != "delete":
+            net.append((last._replace(prev=first.prev), created))
     return net, len(ops) - len(steps)
 
 
-def _net(first: RepoOp, last: RepoOp) -> tuple[RepoOp, bool]:
-    """From before ``first`` to after ``last``. Only a create that follows a delete may name what it replaces."""
-    created = first.action == "create"
-    if created and first.prev is not None:
+def _is_new(first: RepoOp) -> bool:
+    """Check 22 for the first op on a path, and whether that path was free before.
+
+    Only a create that follows a delete may name what it replaces.
+    """
+    _check_shape(first)
+    if first.action != "create":
+        return False
+    if first.prev is not None:
         raise ProducerError(Reason.op_shape_invalid, "create with prev")
-    return last._replace(prev=first.prev), created
+    return True
 
 
 def _check_shape(op: RepoOp) -> None:
-    """Check 22, as far as one op shows it."""
-    if op.action not in ("create", "update", "delete"):
+    if op.action not in ACTIONS:
         raise ProducerError(Reason.op_action_unknown, op.action[:50])
     if (op.cid is None) != (op.action == "delete"):
         raise ProducerError(Reason.op_shape_invalid, op.action)
@@ -204,10 +230,11 @@ def _op(event: Commit, car: Car, op: RepoOp, created: bool) -> Op:
         return Op(did, seq, rev, collection, rkey, created, None, None, fault)
     if not is_blessed(cid):
         raise CommitError(Reason.cid_not_blessed, op.path[:200])
+    block: bytes | None = None
     try:
-        block = car.block(cid) if cid in car.blocks else None
+        block = car.block(cid)
+    except KeyError:
+        fault = fault or CommitError(Reason.record_block_missing)
     except CarError as found:
         raise ProducerError(found.reason, op.path[:200]) from found
-    if block is None and fault is None:
-        fault = CommitError(Reason.record_block_missing)
-    return Op(did, seq, rev, collection, rkey, created, cid, block, fault)
+    return tuple.__new__(Op, (did, seq, rev, collection, rkey, created, cid, block, fault))

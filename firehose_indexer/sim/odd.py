@@ -11,6 +11,7 @@ from typing import Any
 
 import libipld
 
+from firehose_indexer.repo.data import cid_text
 from firehose_indexer.sim.acts import Write
 from firehose_indexer.sim.writing import BLOCK, FOLLOW, LIKE, POST, PROFILE, REPOST
 
@@ -32,7 +33,9 @@ def _post(key: str, now: str, **fields: Any) -> tuple[Write, ...]:
 
 
 def _like(key: str, uri: object, now: str) -> tuple[Write, ...]:
-    return _create(LIKE, key, {"$type": LIKE, "subject": {"uri": uri, "cid": _link(key)}, "createdAt": now})
+    return _create(
+        LIKE, key, {"$type": LIKE, "subject": {"uri": uri, "cid": cid_text(_link(key))}, "createdAt": now}
+    )
 
 
 def _link(text: str) -> bytes:

@@ -1,51 +1,80 @@
-"""A PLC directory on loopback: ``GET /{did}`` gives the DID document (spec/protocol §9)."""
+"""A PLC directory on loopback: documents by DID, and the export of every operation (spec/protocol §9)."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from firehose_indexer.sim import clock
+from firehose_indexer.sim.host import Host
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from types import TracebackType
+    from firehose_indexer.sim.world import World
+
+Operations = Callable[[], Iterable[dict[str, Any]]]
 
 
-class Directory:
-    """Serves what ``document`` knows; None is answered with 404. Use as an async context manager."""
+class Directory(Host):
+    """``GET /{did}`` gives what ``document`` knows; None is answered with 404, a tombstone with 410.
+
+    ``GET /export`` gives ``operations`` in their order, as JSON lines.
+    """
 
     def __init__(
-        self, document: Callable[[str], dict[str, Any] | None], *, port: int = 0, host: str = "127.0.0.1"
+        self,
+        document: Callable[[str], dict[str, Any] | None],
+        *,
+        operations: Operations = tuple,
+        tombstones: Iterable[str] = (),
+        port: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
-        self.port = port
-        self.requests = 0
+        super().__init__({"/export": self._export, "/{did}": self._answer}, port=port, host=host)
+        self.tombstones = set(tombstones)
         self._document = document
-        self._host = host
-        app = web.Application()
-        app.router.add_get("/{did}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._operations = operations
 
-    async def __aenter__(self) -> Self:
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self.port)
-        await site.start()
-        self.port = self._runner.addresses[0][1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._runner.cleanup()
-
-    @property
-    def url(self) -> str:
-        return f"http://{self._host}:{self.port}"
+    @classmethod
+    def of_world(cls, world: World, **options: Any) -> Directory:
+        return cls(world.document, operations=lambda: operations_of(world), **options)
 
     async def _answer(self, request: web.Request) -> web.Response:
-        self.requests += 1
         did = request.match_info["did"]
+        if did in self.tombstones:
+            return web.json_response({"message": f"DID not available: {did}"}, status=410)
         document = self._document(did)
         if document is None:
             return web.json_response({"message": f"DID not registered: {did}"}, status=404)
         return web.Response(text=json.dumps(document), content_type="application/did+ld+json")
+
+    async def _export(self, request: web.Request) -> web.Response:
+        after = request.query.get("after", "")
+        count = min(1000, int(request.query.get("count", "10")))
+        page = islice((one for one in self._operations() if one["createdAt"] > after), count)
+        return web.Response(text="\n".join(map(json.dumps, page)), content_type="application/jsonlines")
+
+
+def operations_of(world: World) -> Iterable[dict[str, Any]]:
+    """One operation for every account of a world, a second apart; unsigned, for nobody here checks that."""
+    for number, account in enumerate(world.accounts.values()):
+        document = account.document(world.pds)
+        yield {
+            "did": account.did,
+            "operation": {
+                "type": "plc_operation",
+                "verificationMethods": {"atproto": account.key.did_key()},
+                "rotationKeys": [account.key.did_key()],
+                "alsoKnownAs": document["alsoKnownAs"],
+                "services": {"atproto_pds": {"type": "AtprotoPersonalDataServer", "endpoint": world.pds}},
+                "prev": None,
+                "sig": "",
+            },
+            "cid": "bafyrei" + sha256(account.did.encode()).hexdigest(),
+            "nullified": False,
+            "createdAt": clock.text(clock.EPOCH_2026 + number * clock.SECOND),
+        }

@@ -65,6 +65,7 @@ class Batch:
         self.accounts: dict[str, tuple[Account, datetime]] = {}
         self.seen: set[str] = set()
         self.refused_ops: dict[Key, Refusal] = {}
+        self.vacated: set[Key] = set()
         self.refusals: list[Refusal] = []
         self.gaps: list[Gap] = []
         self.outcomes: Counter[tuple[str, str]] = Counter()
@@ -82,22 +83,30 @@ class Batch:
         changes[key] = Change(row, op, op.created and before is None)
         self._count(op, "update" if not op.created else "create")
 
-    def drop(self, collection: Collection, op: Op) -> None:
-        """The record is gone."""
-        changes, key = self._place(collection, op)
-        changes[key] = Change(None, op, False)
-        self._count(op, "delete")
+    def drop(self, collection: Collection | None, op: Op) -> None:
+        """The record is gone. ``collection`` is None when the path itself is unusable."""
+        self._clear(collection, op)
+        if collection is not None:
+            self._count(op, "delete")
 
     def refuse(self, collection: Collection | None, op: Op, fault: Rejected) -> None:
         """The repo holds a record that cannot be a row: what stood at its key is withdrawn (records §1.8).
 
         ``collection`` is None when the path itself is unusable.
         """
-        if collection is not None:
-            changes, key = self._place(collection, op)
-            changes[key] = Change(None, op, False)
+        self._clear(collection, op)
         self.refused_ops[(op.did, op.path)] = refusal_of(op, fault)
         self.outcomes["quarantine", str(fault.reason)] += 1
+        self._weigh(op)
+
+    def _clear(self, collection: Collection | None, op: Op) -> None:
+        """No row stands at this key; where none ever can, there is only a quarantine entry to end."""
+        if collection is None or (len(collection.table.key) == 1 and op.rkey != "self"):
+            self.refused_ops.pop((op.did, op.path), None)
+            self.vacated.add((op.did, op.path))
+        else:
+            changes, key = self._place(collection, op)
+            changes[key] = Change(None, op, False)
 
     def _place(self, collection: Collection, op: Op) -> tuple[dict[Key, Change], Key]:
         table = collection.table
@@ -111,6 +120,9 @@ class Batch:
 
     def _count(self, op: Op, action: str) -> None:
         self.records[op.collection, action] += 1
+        self._weigh(op)
+
+    def _weigh(self, op: Op) -> None:
         self.ops += 1
         self.bytes += OP_OVERHEAD if op.block is None else OP_OVERHEAD + len(op.block)
 

@@ -46,6 +46,8 @@ def fault_of(error: BaseException) -> Fault:
         if isinstance(error, ValueError):  # asyncpg's own data error, raised before the value is sent
             return Fault.data
         return Fault.away if "connection is closed" in str(error) else Fault.fatal
+    if isinstance(error, asyncpg.InternalClientError):  # what a session says that was ended under our hands
+        return Fault.away
     if isinstance(error, UnicodeEncodeError | OverflowError):  # COPY's, raised unwrapped
         return Fault.data
     if isinstance(error, OSError):  # with it TimeoutError and ConnectionError

@@ -76,11 +76,13 @@ class Lane:
         self._queue: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
         self._log = structlog.get_logger()
         self.writing: Batch | None = None
+        self.held_bytes = 0
         self.away_since: float | None = None
 
     async def submit(self, batch: Batch) -> None:
         """Waits while one batch is being written and another is ready."""
         await self._queue.put(batch)
+        self.held_bytes += batch.bytes
 
     async def close(self) -> None:
         """Ends ``run`` after what was submitted is written."""
@@ -93,7 +95,9 @@ class Lane:
     async def run(self) -> None:
         while (batch := await self._queue.get()) is not None:
             self.writing = batch
+            size = batch.bytes
             await self._settle(batch)
+            self.held_bytes -= size
             self.writing = None
 
     async def _settle(self, batch: Batch) -> None:

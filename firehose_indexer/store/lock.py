@@ -16,6 +16,7 @@ import hashlib
 import os
 import random
 import socket
+import time
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,6 +87,8 @@ class WriterLock:
         self.token = uuid.uuid4()
         self.epoch = 0
         """How often the lock was claimed; when it grew, re-read watermark and repo states."""
+        self.written: float | None = None
+        """When, on the monotonic clock, the database last took a write of ours: a claim or a heartbeat."""
 
     @property
     def held(self) -> bool:
@@ -133,6 +136,7 @@ class WriterLock:
                 timeout=STATEMENT_SECONDS,
             )
         self.epoch += 1
+        self.written = time.monotonic()
         self._held.set()
 
     async def check(self, connection: asyncpg.Connection) -> None:
@@ -163,6 +167,7 @@ class WriterLock:
                     )
                     if done != "UPDATE 1":
                         await self._give_up(connection)
+                    self.written = time.monotonic()
             except Fenced:
                 continue  # the new connection broke before the claim; take the lock again
             except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -205,7 +210,7 @@ class WriterLock:
         if holder is None or (holder.silence < TAKEOVER_SECONDS and holder.token != self.token):
             raise WriterLocked(
                 _named(self._shard, holder),
-                hint="stop it, or set another DATABASE_URL or SHARD for this one",
+                hint="stop it, or give this one another database: DATABASE_URL, or DATA_DIR for an embedded one",
             )
         # Either the holder is silent, or it is our own lost connection, which the server has not missed yet.
         if holder.token != self.token:

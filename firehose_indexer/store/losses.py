@@ -50,7 +50,7 @@ async def _supersede(connection: Any, batch: Batch, ids: Ids) -> None:
     moved = [
         (ids[change.op.did], change.op.path) for changes in batch.changes.values() for change in changes.values()
     ]
-    moved += [(ids[did], path) for did, path in batch.refused_ops]
+    moved += [(ids[did], path) for did, path in (*batch.refused_ops, *batch.vacated)]
     if moved:
         actors, paths = zip(*moved, strict=True)
         await connection.execute(SUPERSEDE, actors, paths)

@@ -90,6 +90,11 @@ async def migrate(dsn: str, *, after: Sequence[str] = (), root: Path | None = No
     return SchemaStatus(tuple(migration.file.name for migration in pending), (), views_current=True)
 
 
+def newest(root: Path | None = None) -> int:
+    """The schema that this version of the code expects: the number of its last migration."""
+    return _load(root)[0][-1].version
+
+
 async def status(dsn: str, *, after: Sequence[str] = (), root: Path | None = None) -> SchemaStatus:
     """Compare the schema of ``dsn`` with this version, changing nothing. Raises SchemaError as ``migrate``."""
     migrations, views = _load(root)

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from firehose_indexer.records.base import Count, Row
+from firehose_indexer.records.base import Count, Counter, Row
 from firehose_indexer.store.statements import TableSql
 
-Deltas = dict[Count, int]
+Deltas = dict[tuple[Counter, str], dict[tuple[Any, ...], int]]
+"""Units by counter and column, then by key."""
 Counts = Callable[[Row], Iterable[Count]]
 
 
@@ -32,8 +33,9 @@ class Plan:
 
 
 def tally(deltas: Deltas, counts: Counts, row: Row, unit: int) -> None:
-    for count in counts(row):
-        deltas[count] = deltas.get(count, 0) + unit
+    for counter, key, column in counts(row):
+        units = deltas[counter, column]
+        units[key] = units.get(key, 0) + unit
 
 
 def plan_plain(plan: Plan, removed: list[Row], added: list[list[Any]], counts: Counts, deltas: Deltas) -> None:

@@ -70,25 +70,21 @@ class TableSql:
 
 
 class CounterSql:
-    """Statements of one counter table. Parameters: the key columns, then the counted columns, as arrays."""
+    """Statements of one column of a counter table. Parameters: the key columns and the units, as arrays."""
 
-    def __init__(self, counter: Counter) -> None:
-        name, key, columns = f"ix.{counter.table}", counter.key, counter.columns
-        everything = (*key, *columns)
-        values = ", ".join(
-            f"${at}::{column_type(column) if column in key else 'int4'}[]"
-            for at, column in enumerate(everything, 1)
-        )
-        sums = ", ".join(f"{column} = t.{column} + k.{column}" for column in columns)
-        grown = ", ".join(f"{column} = t.{column} + excluded.{column}" for column in columns)
-        self.counter = counter
-        self.key_coll_at = tuple(at for at, column in enumerate(key) if column.endswith("coll"))
+    def __init__(self, counter: Counter, column: str) -> None:
+        name, key = f"ix.{counter.table}", counter.key
+        arrays = ", ".join(f"${at}::{column_type(part)}[]" for at, part in enumerate(key, 1))
+        units = f"unnest({arrays}, ${len(key) + 1}::int4[])"
         # the proposed row of an upsert is checked before the conflict is found, so only what grows may use it
         self.add = (
-            f"insert into {name} as t ({', '.join(everything)}) select * from unnest({values}) "
-            f"on conflict ({', '.join(key)}) do update set {grown}"
+            f"insert into {name} as t ({', '.join(key)}, {column}) select * from {units} "
+            f"on conflict ({', '.join(key)}) do update set {column} = t.{column} + excluded.{column}"
         )
-        self.change = f"update {name} t set {sums} from unnest({values}) k({', '.join(everything)}) where {matches(key)}"
+        self.take = (
+            f"update {name} t set {column} = t.{column} + k.{column} "
+            f"from {units} k({', '.join(key)}, {column}) where {matches(key)}"
+        )
 
 
 def _getter(columns: tuple[str, ...], wanted: tuple[str, ...]) -> Any:

@@ -25,12 +25,17 @@ SEE_REPOS = """
 insert into ix.repos (actor_id) select unnest($1::int4[]) on conflict (actor_id) do nothing
 """
 SAVE_REPOS = """
+insert into ix.repos as t (actor_id, rev, data)
+select * from unnest($1::int4[], $2::text[], $3::bytea[])
+on conflict (actor_id) do update
+set rev = excluded.rev, data = excluded.data, state = 0, reason = null, since_seq = null
+"""
+BREAK_REPOS = """
 insert into ix.repos as t (actor_id, rev, data, state, reason, since_seq)
-select actor_id, rev, data, case when reason is null then 0 else 1 end, reason, since_seq
+select actor_id, rev, data, 1, reason, since_seq
 from unnest($1::int4[], $2::text[], $3::bytea[], $4::text[], $5::int8[]) k(actor_id, rev, data, reason, since_seq)
 on conflict (actor_id) do update
-set rev = excluded.rev, data = excluded.data, state = excluded.state, reason = excluded.reason,
-    since_seq = excluded.since_seq
+set rev = excluded.rev, data = excluded.data, state = 1, reason = excluded.reason, since_seq = excluded.since_seq
 """
 SAVE_ACCOUNTS = """
 update ix.actors t set active = k.active, status = k.status, status_at = k.at, status_seq = k.seq, status_source = $1
@@ -62,7 +67,11 @@ class Writer:
     def __init__(self, registry: Registry, actors: Actors, *, code_version: str, checkpoint: Checkpoint) -> None:
         self._actors = actors
         self._tables = {table: TableSql(table) for table in registry.tables}
-        self._counters = {counter: CounterSql(counter) for counter in COUNTERS}
+        self._counters = {
+            (counter, column): CounterSql(counter, column)
+            for counter in COUNTERS
+            for column in counter.columns
+        }
         self._counts: dict[Table, Counts] = {}
         for collection in registry.collections:
             self._counts[collection.table] = self._counts_of(collection)
@@ -84,7 +93,7 @@ class Writer:
         ids, fresh = await self._actors.resolve(connection, self._dids(batch))
         colls = await self._actors.resolve_collections(connection, self._nsids(batch))
         self._actors.remember_collections(colls)
-        deltas: Deltas = {}
+        deltas: Deltas = {key: {} for key in self._counters}
         written: dict[str, int] = {}
         for table, sql in self._tables.items():
             changes = batch.changes.get(table)
@@ -259,28 +268,23 @@ class Writer:
     async def _write_counts(
         self, connection: Any, deltas: Deltas, colls: dict[str | None, int | None]
     ) -> None:
-        by_counter: dict[Counter, dict[tuple[Any, ...], dict[str, int]]] = {}
-        for (counter, key, column), unit in deltas.items():
-            if unit:
-                by_counter.setdefault(counter, {}).setdefault(key, {})[column] = unit
-        for counter, sql in self._counters.items():
-            changed = by_counter.get(counter)
-            if not changed:
-                continue
-            grown = sorted(item for item in changed.items() if min(item[1].values()) > 0)
-            sunk = sorted(item for item in changed.items() if min(item[1].values()) < 0)
-            for statement, items in ((sql.add, grown), (sql.change, sunk)):
+        for (counter, column), units in deltas.items():
+            sql = self._counters[counter, column]
+            for statement, sign in ((sql.add, 1), (sql.take, -1)):
+                items = sorted(item for item in units.items() if item[1] * sign > 0)
                 if items:
-                    keys = _arrays(counter.key, [key for key, _ in items], colls)
-                    units = ([columns.get(column, 0) for _, columns in items] for column in counter.columns)
-                    await _exactly(connection, counter, len(items), statement, *keys, *units)
+                    arrays = _arrays(counter.key, [key for key, _ in items], colls)
+                    await _exactly(connection, counter, statement, *arrays, [unit for _, unit in items])
 
     async def _write_repos(self, connection: Any, batch: Batch, ids: dict[str | None, int | None]) -> None:
         if batch.seen:
             await connection.execute(SEE_REPOS, sorted(ids[did] for did in batch.seen))  # type: ignore[type-var]
-        if batch.chains:
-            lines = sorted((ids[did], *chain) for did, chain in batch.chains.items())
-            await connection.execute(SAVE_REPOS, *zip(*lines, strict=True))
+        whole = sorted((ids[did], chain[0], chain[1]) for did, chain in batch.chains.items() if chain[2] is None)
+        if whole:
+            await connection.execute(SAVE_REPOS, *zip(*whole, strict=True))
+        broken = sorted((ids[did], *chain) for did, chain in batch.chains.items() if chain[2] is not None)
+        if broken:
+            await connection.execute(BREAK_REPOS, *zip(*broken, strict=True))
         if batch.accounts:
             said = sorted((ids[did], event, at) for did, (event, at) in batch.accounts.items())
             await connection.execute(
@@ -288,7 +292,7 @@ class Writer:
                 batch.source.host,
                 [actor_id for actor_id, _, _ in said],
                 [event.active for _, event, _ in said],
-                [None if event.status is None else event.status[:64] for _, event, _ in said],
+                [_status(event.status) for _, event, _ in said],
                 [at for _, _, at in said],
                 [event.seq for _, event, _ in said],
             )
@@ -306,7 +310,7 @@ async def copy(connection: Any, sql: TableSql, rows: list[list[Any]]) -> None:
         raise
 
 
-async def _exactly(connection: Any, counter: Counter, rows: int, statement: str, *arrays: Any) -> None:
+async def _exactly(connection: Any, counter: Counter, statement: str, *arrays: list[Any]) -> None:
     """A count that was never given, or would fall below zero, is a bug of ours: it must stop us."""
     try:
         done = await connection.execute(statement, *arrays)
@@ -314,7 +318,7 @@ async def _exactly(connection: Any, counter: Counter, rows: int, statement: str,
         if getattr(error, "sqlstate", None) == "23514":
             raise RuntimeError(f"{counter.table}: a count would fall below zero: {error}") from error
         raise
-    if int(done.rsplit(" ", 1)[1]) != rows:
+    if int(done.rsplit(" ", 1)[1]) != len(arrays[0]):
         raise RuntimeError(f"{counter.table}: a count to take back was never given")
 
 
@@ -327,6 +331,11 @@ def _arrays(
         if column.endswith("coll"):
             arrays[at] = [colls[nsid] for nsid in arrays[at]]
     return arrays
+
+
+def _status(text: str | None) -> str | None:
+    """As given, at most 64 bytes (records §6.2), without the one character Postgres cannot hold."""
+    return None if text is None else text.replace("\0", "\x1a").encode()[:64].decode(errors="ignore")
 
 
 def _nothing(_row: Any) -> Iterable[Any]:

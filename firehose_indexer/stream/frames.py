@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from libipld import decode_dag_cbor, encode_dag_cbor
+from libipld import decode_dag_cbor_multi, encode_dag_cbor
 
 from firehose_indexer.errors import FrameError, Reason
 from firehose_indexer.stream.cbor import CborError, decode_item
@@ -61,13 +61,11 @@ def _ordinary(frame: bytes) -> Event | None:
     """The event, if nothing about the frame needs a second look."""
     for header, fields, build in _HEADERS:
         if frame.startswith(header):
-            payload = frame[len(header) :]
             try:
-                body = decode_dag_cbor(payload)
+                _, body = decode_dag_cbor_multi(frame)
                 # Known fields only: then their types leave no room for floats or deep nesting.
-                # Equal bytes prove shortest integer forms. Unequal ones prove nothing: a byte string
-                # that looks like a CID is encoded as a link.
-                if not fields.issuperset(body) or encode_dag_cbor(body) != payload:
+                known = type(body) is dict and fields.issuperset(body)
+                if not known or not _is_shortest(body, len(frame) - len(header)):
                     return None
                 if build is _commit and not _is_plain_commit(body):
                     return None
@@ -76,6 +74,24 @@ def _ordinary(frame: bytes) -> Event | None:
             except (ValueError, TypeError, KeyError, OverflowError, RecursionError, _FieldError):
                 return None
     return None
+
+
+def _is_shortest(body: dict[str, Any], size: int) -> bool:
+    """Whether ``body`` was written in ``size`` bytes because every head in it has its shortest form.
+
+    Order and uniqueness of keys are the decoder's business, so the canonical form differs in length alone.
+    A byte string that looks like a CID is encoded as a link and says no, which proves nothing.
+    """
+    blocks = body.get("blocks")
+    if type(blocks) is not bytes:
+        return len(encode_dag_cbor(body)) == size
+    # Most of a commit is its blocks, and there is no need to copy them for that.
+    body["blocks"] = b""
+    length = len(blocks)
+    head = 1 if length < 24 else 2 if length < 256 else 3 if length < 65_536 else 5
+    shortest = len(encode_dag_cbor(body)) - 1 + head + length == size
+    body["blocks"] = blocks
+    return shortest
 
 
 def _is_plain_commit(body: dict[str, Any]) -> bool:

@@ -102,19 +102,28 @@ class Intake:
     def take(self, messages: Sequence[bytes | str]) -> Taken:
         """Read messages in order, up to the first that must end the connection."""
         taken = Taken([], len(messages), None, Counter(), [])
+        commits = 0
         for index, message in enumerate(messages):
             try:
                 parsed = parse(message)
             except FrameError as error:
                 stop = self._poison(message, error, taken)
             else:
-                taken.kinds[_KINDS[type(parsed)]] += 1
-                if isinstance(parsed, ErrorFrame | Info):
-                    stop = self._aside(parsed, taken)
+                kind = type(parsed)
+                if kind is Commit:
+                    commits += 1
+                    stop = self._advance(parsed, taken)  # type: ignore[arg-type]
                 else:
-                    stop = self._advance(parsed, taken)
+                    taken.kinds[_KINDS[kind]] += 1
+                    if kind is ErrorFrame or kind is Info:
+                        stop = self._aside(parsed, taken)  # type: ignore[arg-type]
+                    else:
+                        stop = self._advance(parsed, taken)  # type: ignore[arg-type]
             if stop is not None:
-                return taken._replace(used=index + 1, stop=stop)
+                taken = taken._replace(used=index + 1, stop=stop)
+                break
+        if commits:
+            taken.kinds["commit"] += commits
         return taken
 
     def oversize(self, size: int | None) -> Taken:
@@ -134,7 +143,8 @@ class Intake:
         if seq <= self._floor:
             self._replayed = True
             return None
-        time = None if isinstance(event, Malformed | Ignored) else event.time
+        kind = type(event)
+        time = None if kind is Malformed or kind is Ignored else event.time  # type: ignore[union-attr]
         if self._pending is not None:
             self._end_pending(seq, time, taken)
         self.last = seq

@@ -50,7 +50,7 @@ class Recorder:
         buffer_bytes: int = BUFFER_BYTES,
     ) -> None:
         if not path.name.endswith(SUFFIX):
-            raise ConfigError(f"a recording is named *{SUFFIX}", hint=f"try {path}{SUFFIX}")
+            raise ConfigError(f"a recording is named *{SUFFIX}", hint=f"{path}{SUFFIX}")
         self._path = path
         self._source = source
         self._metrics = metrics
@@ -62,7 +62,7 @@ class Recorder:
         self._held = 0
         self._change = threading.Condition()
         self._closing = False
-        self._failed = False
+        self.failed = False
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._file: _File | None = None
         self._number = 0
@@ -76,7 +76,7 @@ class Recorder:
             for message in messages:
                 if isinstance(message, str) or (self._keep is not None and not self._keep(message)):
                     continue
-                if self._failed or self._held + len(message) > self._buffer_bytes:
+                if self.failed or self._held + len(message) > self._buffer_bytes:
                     lost += 1
                     continue
                 self._waiting.append(message)
@@ -112,7 +112,7 @@ class Recorder:
         except (OSError, ConfigError) as error:
             # A full disk ends the recording, not the stream; the file keeps its .part.
             with self._change:
-                self._failed = True
+                self.failed = True
                 lost = len(self._waiting)
                 self._waiting.clear()
                 self.dropped += lost

@@ -101,7 +101,7 @@ class ReplaySession:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         if speed is not None and speed <= 0:
-            raise ConfigError(f"a replay cannot run at speed {speed}", hint="try --speed 1, 10 or max")
+            raise ConfigError(f"a replay cannot run at speed {speed}", hint="--speed 1, 10 or max")
         self.path = Path(path)
         self.source = Source(f"file:{sha256_of(path)}", str(path))
         self.status = SessionStatus(self.source)

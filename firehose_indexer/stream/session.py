@@ -24,7 +24,7 @@ from firehose_indexer.stream.endings import (
 )
 from firehose_indexer.stream.events import Gap
 from firehose_indexer.stream.intake import Intake, Position
-from firehose_indexer.stream.status import SessionStatus
+from firehose_indexer.stream.status import SessionStatus, no_backlog
 from firehose_indexer.stream.transport import (
     MARGIN,
     ClosedError,
@@ -146,6 +146,7 @@ class Session:
                 ended = await self._attempt(feed, deliver)
             finally:
                 self.status.state = "connecting"
+                self.status.backlog_bytes = no_backlog
             self._metrics.reconnect(feed.source.host, ended.reason)
             self.status.reconnects += 1
             self.status.last_error = f"{ended.reason}: {ended.detail}" if ended.detail else ended.reason
@@ -167,6 +168,7 @@ class Session:
         try:
             async with opened(feed.source.at(cursor), dialing) as connection:
                 self._ever_connected = True
+                self.status.backlog_bytes = lambda: connection.backlog_bytes
                 self._log.info("relay.connected", source=feed.source.host, cursor=cursor)
                 return await self._flow(feed, connection, cursor, deliver)
         except RefusedError as error:
@@ -303,9 +305,9 @@ class Session:
         again = feed.future_at is not None and now - feed.future_at < FUTURE_AGAIN
         if self._future_cursor == "halt" or again:
             raise RelayRefused(
-                f"relay {feed.source.url} says our cursor {cursor} is in the future",
-                hint="The cursor belongs to another relay, or the relay was reset.\n"
-                "Try: firehose-indexer cursor show    then    firehose-indexer run --cursor live",
+                f"relay {feed.source.url} says our cursor {cursor} is in the future\n"
+                "  The cursor belongs to another relay, or the relay was reset.",
+                hint="firehose-indexer cursor show    then    firehose-indexer run --future-cursor live",
             )
         # What is still on its way to the database belongs to the old sequence as well.
         feed.disowned = range(cursor, max(cursor, feed.intake.last or 0) + 1)

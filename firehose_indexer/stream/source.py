@@ -69,4 +69,4 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-_EXAMPLE = "try RELAY_URL=wss://bsky.network"
+_EXAMPLE = "RELAY_URL=wss://bsky.network"

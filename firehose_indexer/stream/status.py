@@ -20,11 +20,17 @@ Deliver = Callable[["Source", "list[Item]"], Awaitable[None]]
 State = Literal["connecting", "live", "quiet", "closed"]
 
 
+def no_backlog() -> int:
+    """What waits while there is no connection."""
+    return 0
+
+
 @dataclass
 class SessionStatus:
     """The present state of one stream. ``received`` is the seq last handed over, not yet committed.
 
-    ``event_time`` is the sender's claim and untrusted. ``last_frame`` is on our own clock.
+    ``event_time`` is the sender's claim and untrusted. ``last_frame`` is on our own clock. ``backlog_bytes``
+    have been read from the socket and wait for their turn.
     """
 
     source: Source
@@ -35,6 +41,7 @@ class SessionStatus:
     reconnects: int = 0
     last_error: str = ""
     too_slow: deque[float] = field(default_factory=lambda: deque(maxlen=3))
+    backlog_bytes: Callable[[], int] = no_backlog
 
     @property
     def connected(self) -> bool:

@@ -95,6 +95,11 @@ class Connection:
         """Messages read from the socket and not yet taken."""
         return len(self._inbox)
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes read from the socket and not yet taken."""
+        return self._held
+
     async def receive(self, patience: float) -> list[bytes | str]:
         """What has arrived, at most 256 messages or the one that passes 1 MiB; nothing after ``patience`` s.
 

@@ -7,6 +7,7 @@ import libipld
 import pytest
 from atproto import CAR, firehose_models, models, parse_subscribe_repos_message
 
+from firehose_indexer.repo.car import read_car
 from firehose_indexer.repo.keys import PublicKey
 from firehose_indexer.sim import odd, wire
 from firehose_indexer.sim.wire import Emitted
@@ -254,3 +255,25 @@ def test_posts_come_in_their_many_shapes() -> None:
         "app.bsky.richtext.facet#link",
         "app.bsky.richtext.facet#tag",
     } <= set(found)
+
+
+def reference_types(frames: list[bytes]) -> set[tuple]:
+    """Per collection, the field types of the strong references in its records."""
+    found = set()
+    for frame in frames:
+        kind, body = wire.decode(frame)
+        if kind != "#commit":
+            continue
+        blocks = read_car(body["blocks"]).blocks
+        for op in body["ops"]:
+            collection = op["path"].partition("/")[0]
+            if collection in (LIKE, "app.bsky.feed.repost") and op["cid"] in blocks:
+                subject = libipld.decode_dag_cbor(blocks[op["cid"]])["subject"]
+                found.add((collection, *sorted((name, type(value)) for name, value in subject.items())))
+    return found
+
+
+def test_references_have_the_types_of_a_real_host() -> None:
+    ours = reference_types([event.frame for event in World(7, 60).take(1_000)])
+    assert len(ours) == 2
+    assert ours <= reference_types(list(read_frames(RECORDING))[:1_600])

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from libipld import encode_dag_cbor
-from stream_wire import CID, DEVNET, OTHER_CID, TIME, commit_body, error_frame, frame, identity
 
 from firehose_indexer.errors import FrameError, Reason
 from firehose_indexer.stream import frames
@@ -21,6 +20,7 @@ from firehose_indexer.stream.events import (
 )
 from firehose_indexer.stream.frames import MAX_FRAME, parse
 from firehose_indexer.stream.recording import read_frames
+from tests.stream.stream_wire import CID, DEVNET, OTHER_CID, TIME, commit_body, error_frame, frame, identity
 
 RECORDED = list(read_frames(DEVNET / "devnet-small.frames.zst"))
 HEADER = encode_dag_cbor({"op": 1, "t": "#identity"})

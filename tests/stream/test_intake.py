@@ -3,11 +3,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import pytest
-from stream_wire import TIME, error_frame, frame, identity
 
 from firehose_indexer.errors import Reason
 from firehose_indexer.stream.events import Gap, Identity, Ignored, Malformed, Poison
 from firehose_indexer.stream.intake import KEPT_OF_OVERSIZE, Intake, Position
+from tests.stream.stream_wire import TIME, error_frame, frame, identity
 
 WHEN = datetime(2026, 11, 22, 11, tzinfo=UTC)
 BAD = b"\xff\xff"

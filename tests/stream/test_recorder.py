@@ -5,13 +5,13 @@ import json
 import threading
 
 import pytest
-from stream_wire import DEVNET, identity
 
 from firehose_indexer.errors import ConfigError
 from firehose_indexer.stream import recorder as recorder_module
 from firehose_indexer.stream.recorder import Recorder
 from firehose_indexer.stream.recording import read_frames
 from firehose_indexer.stream.source import Source
+from tests.stream.stream_wire import DEVNET, identity
 
 SOURCE = Source("r.example", "wss://r.example/xrpc/x")
 FRAMES = list(read_frames(DEVNET / "devnet-small.frames.zst"))

@@ -4,12 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import zstandard
-from stream_wire import DEVNET, FakeClock, identity
 
 from firehose_indexer.errors import ConfigError
 from firehose_indexer.stream.events import Gap, Identity, Poison
 from firehose_indexer.stream.intake import Position
 from firehose_indexer.stream.recording import ReplaySession, read_frames, sha256_of
+from tests.stream.stream_wire import DEVNET, FakeClock, identity
 
 
 def laid_out(*frames):

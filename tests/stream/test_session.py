@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 import pytest
-from stream_wire import DEVNET, TIME, Counts, FakeClock, error_frame, frame, identity, refusal, relay
 
 from firehose_indexer.errors import RelayRefused
 from firehose_indexer.stream.events import Gap, Poison
@@ -14,6 +13,17 @@ from firehose_indexer.stream.recording import read_frames
 from firehose_indexer.stream.session import Session
 from firehose_indexer.stream.source import parse_source
 from firehose_indexer.stream.transport import Dialing
+from tests.stream.stream_wire import (
+    DEVNET,
+    TIME,
+    Counts,
+    FakeClock,
+    error_frame,
+    frame,
+    identity,
+    refusal,
+    relay,
+)
 
 WHEN = datetime(2026, 11, 22, 11, tzinfo=UTC)
 OUTDATED = frame("#info", name="OutdatedCursor")
@@ -192,7 +202,7 @@ async def test_a_future_cursor_halts_with_the_remedy(how):
         with pytest.raises(RelayRefused) as refused:
             await rig.until(lambda: False)
     assert "says our cursor 99 is in the future" in str(refused.value)
-    assert "run --cursor live" in refused.value.hint
+    assert "run --future-cursor live" in refused.value.hint
     assert refused.value.exit_code == 5
 
 

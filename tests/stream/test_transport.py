@@ -5,7 +5,6 @@ import socket
 from contextlib import suppress
 
 import pytest
-from stream_wire import identity, refusal, relay
 
 from firehose_indexer.stream.transport import (
     ClosedError,
@@ -14,6 +13,7 @@ from firehose_indexer.stream.transport import (
     UnreachableError,
     opened,
 )
+from tests.stream.stream_wire import identity, refusal, relay
 
 DIALING = Dialing("firehose-indexer/9 (+a@b.example)")
 PATH = "/xrpc/x?cursor=7"
