@@ -123,5 +123,10 @@ class Rules(NamedTuple):
         """Raises OutboundRefused for a host that is no name, or a port other than 443."""
         if port != 443 and not self.local:
             raise OutboundRefused(Refusal.port, str(port))
-        if not is_name(host) and not (self.local and parse_address(host) is not None):
+        if is_name(host):
+            return
+        address = parse_address(host) if self.local else None
+        if address is None:
             raise OutboundRefused(Refusal.host, host)
+        if not self.public(address):  # nobody is asked to resolve an address, so it is judged here
+            raise OutboundRefused(Refusal.address, host)

@@ -106,7 +106,7 @@ async def program(
         *(arguments or ("-m", "firehose_indexer", "run")),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **changed},
-        stderr=asyncio.subprocess.DEVNULL,
+        stderr=None,
     )
     try:
         yield process

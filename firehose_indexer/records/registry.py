@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 
 from firehose_indexer import records
-from firehose_indexer.records.base import Collection, Table
+from firehose_indexer.records.base import Collection, Count, Row, Table, no_counts
 from firehose_indexer.records.generic import TABLE as GENERIC_TABLE
 from firehose_indexer.records.generic import generic
 
@@ -25,12 +25,22 @@ class Registry:
     @classmethod
     def discover(cls) -> Registry:
         """Every collection of this package."""
-        modules = (import_module(f"{records.__name__}.{found.name}") for found in pkgutil.iter_modules(records.__path__))
+        modules = (
+            import_module(f"{records.__name__}.{found.name}")
+            for found in pkgutil.iter_modules(records.__path__)
+        )
         return cls(module.COLLECTION for module in modules if hasattr(module, "COLLECTION"))
 
     def of(self, nsid: str) -> Collection:
         """The declaration of ``nsid``; without one, the generic fallback."""
         return self._known.get(nsid) or generic(nsid)
+
+    def counts_of(self, table: Table) -> Callable[[Row], Iterable[Count]]:
+        """The effects of a table's rows. Two collections with effects cannot share a table."""
+        found = [collection.counts for collection in self._known.values() if collection.table is table]
+        if len(found) > 1:
+            raise ValueError(f"two collections with effects share {table.name}")
+        return found[0] if found else no_counts
 
     def knows(self, nsid: str) -> bool:
         return nsid in self._known

@@ -12,7 +12,14 @@ RECORD_LIMIT = 1_048_576
 
 
 def row_of(
-    collection: Collection, did: str, nsid: str, rkey: str, cid: bytes, block: bytes, time: datetime, notes: list[Note]
+    collection: Collection,
+    did: str,
+    nsid: str,
+    rkey: str,
+    cid: bytes,
+    block: bytes,
+    time: datetime,
+    notes: list[Note],
 ) -> Row:
     """Raises RecordError. ``notes`` collects what is counted and not enforced."""
     if len(block) > RECORD_LIMIT:

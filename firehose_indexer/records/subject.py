@@ -30,7 +30,9 @@ class SubjectRow(NamedTuple):
 
 
 def subject_table(name: str) -> Table:
-    return Table(name, SubjectRow, group=("subject_actor_id", "subject_coll", "subject_rkey"), heavy=("extra",))
+    return Table(
+        name, SubjectRow, group=("subject_actor_id", "subject_coll", "subject_rkey"), heavy=("extra",)
+    )
 
 
 def subject_row(record: Record) -> SubjectRow:
@@ -69,7 +71,8 @@ def subject_row(record: Record) -> SubjectRow:
 
 def subject_notices(reason: str) -> tuple[Notice, ...]:
     """To the subject's owner, and to the reposter named in ``via`` unless the subject is the actor's own
-    or the reposter owns it (records §3.1, §3.2)."""
+    or the reposter owns it (records §3.1, §3.2).
+    """
     return (
         Notice(reason, "subject_actor_id", ("subject_actor_id", "subject_coll", "subject_rkey")),
         Notice(

@@ -62,7 +62,8 @@ class Directory(Host):
 def operations_of(world: World) -> Iterable[dict[str, Any]]:
     """One operation for every account of a world, a second apart; unsigned, for nobody here checks that."""
     for number, account in enumerate(world.accounts.values()):
-        document = account.document(world.pds)
+        document = world.document(account.did) or {}
+        pds = document["service"][0]["serviceEndpoint"]
         yield {
             "did": account.did,
             "operation": {
@@ -70,7 +71,7 @@ def operations_of(world: World) -> Iterable[dict[str, Any]]:
                 "verificationMethods": {"atproto": account.key.did_key()},
                 "rotationKeys": [account.key.did_key()],
                 "alsoKnownAs": document["alsoKnownAs"],
-                "services": {"atproto_pds": {"type": "AtprotoPersonalDataServer", "endpoint": world.pds}},
+                "services": {"atproto_pds": {"type": "AtprotoPersonalDataServer", "endpoint": pds}},
                 "prev": None,
                 "sig": "",
             },

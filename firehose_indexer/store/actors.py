@@ -21,54 +21,63 @@ insert into ix.collections (nsid) values ($1) on conflict (nsid) do update set n
 """
 
 
+class Terms:
+    """What accounts and collections are called in this database, for one transaction.
+
+    ``ids`` and ``colls`` map None to None. ``made`` and ``coined`` exist only if the transaction commits.
+    """
+
+    def __init__(self, ids: dict[str | None, int | None], colls: dict[str | None, int | None]) -> None:
+        self.ids = ids
+        self.colls = colls
+        self.nsids = {at: nsid for nsid, at in colls.items()}
+        self.made: dict[str, int] = {}
+        self.coined: dict[str, int] = {}
+
+
 class Actors:
     """The ids of accounts and collections, as far as committed transactions know them."""
 
     def __init__(self, size: int) -> None:
         self._ids: TwoGenerations[int] = TwoGenerations(size)
-        self.collections: dict[str, int] = {}
+        self._collections: dict[str, int] = {}
 
-    async def resolve(
-        self, connection: Any, dids: Iterable[str]
-    ) -> tuple[dict[str | None, int | None], dict[str, int]]:
-        """The id of every one of ``dids``, and which of them this transaction has made.
+    async def resolve(self, connection: Any, dids: set[str], nsids: Iterable[str]) -> Terms:
+        """The terms for these accounts and collections, those that are new included.
 
-        New ids must be handed to ``remember`` after the commit and forgotten when it fails.
+        They must be handed to ``remember`` after the commit.
         """
-        wanted = set(dids)
-        missing = self._ids.missing(wanted)
-        fresh: dict[str, int] = {}
-        if missing:
-            fresh = dict(await connection.fetch(FIND, missing))
-            if len(fresh) < len(missing):
-                fresh.update(await connection.fetch(ADD, [did for did in missing if did not in fresh]))
-            if len(fresh) < len(missing):
-                # another shard made them between the two statements
-                fresh.update(await connection.fetch(FIND, [did for did in missing if did not in fresh]))
-        ids: dict[str | None, int | None] = {None: None}
+        made = await self._made(connection, self._ids.missing(dids))
         known = self._ids
-        for did in wanted:
-            ids[did] = fresh[did] if did in fresh else known[did]
-        return ids, fresh
+        ids: dict[str | None, int | None] = {did: known[did] for did in dids if did not in made}
+        ids.update(made)
+        ids[None] = None
+        terms = Terms(ids, {None: None, **self._collections})
+        terms.made = made
+        for nsid in sorted(set(nsids) - self._collections.keys()):
+            at = await connection.fetchval(ADD_COLLECTION, nsid)
+            terms.coined[nsid] = terms.colls[nsid] = at
+            terms.nsids[at] = nsid
+        return terms
 
-    def remember(self, fresh: dict[str, int]) -> None:
-        for did, actor_id in fresh.items():
+    async def _made(self, connection: Any, missing: list[str]) -> dict[str, int]:
+        if not missing:
+            return {}
+        found: dict[str, int] = dict(await connection.fetch(FIND, missing))
+        # twice: another shard may make them between the two statements
+        for statement in (ADD, FIND):
+            if len(found) < len(missing):
+                found.update(await connection.fetch(statement, [did for did in missing if did not in found]))
+        return found
+
+    def remember(self, terms: Terms) -> None:
+        """The transaction of ``terms`` is committed."""
+        for did, actor_id in terms.made.items():
             self._ids.put(did, actor_id)
+        self._collections.update(terms.coined)
 
     async def load_collections(self, connection: Any) -> None:
-        self.collections = dict(await connection.fetch(COLLECTIONS))
-
-    async def resolve_collections(
-        self, connection: Any, nsids: Iterable[str]
-    ) -> dict[str | None, int | None]:
-        """The id of every collection, those of ``nsids`` that are new included."""
-        ids: dict[str | None, int | None] = {None: None, **self.collections}
-        for nsid in sorted(set(nsids) - self.collections.keys()):
-            ids[nsid] = await connection.fetchval(ADD_COLLECTION, nsid)
-        return ids
-
-    def remember_collections(self, ids: dict[str | None, int | None]) -> None:
-        self.collections = {nsid: at for nsid, at in ids.items() if nsid is not None and at is not None}
+        self._collections = dict(await connection.fetch(COLLECTIONS))
 
     def __len__(self) -> int:
         return len(self._ids)

@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import datetime
 from typing import NamedTuple
 
-from firehose_indexer.errors import Reason, Rejected
+from firehose_indexer.errors import Rejected
 from firehose_indexer.records.base import Collection, Row, Table
 from firehose_indexer.repo.commit import Op
 from firehose_indexer.store.chains import Chain

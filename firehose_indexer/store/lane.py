@@ -23,7 +23,8 @@ from firehose_indexer.store.bisect import bad_changes
 from firehose_indexer.store.chains import Chains
 from firehose_indexer.store.faults import Fault, fault_of
 from firehose_indexer.store.lock import Fenced
-from firehose_indexer.store.writer import WouldCollide, Writer
+from firehose_indexer.store.tables import WouldCollide
+from firehose_indexer.store.writer import Writer
 
 PAUSE_SECONDS = 0.2
 PAUSE_LIMIT_SECONDS = 10.0
@@ -147,10 +148,10 @@ class Lane:
         async with self._pool.acquire() as connection:
             async with connection.transaction():
                 await self._held.check(connection)
-                fresh = await self._writer.write(connection, batch, look)
+                terms = await self._writer.write(connection, batch, look)
                 await self._checkpoint("before commit")
             await self._checkpoint("after commit")
-        self._actors.remember(fresh)
+        self._actors.remember(terms)
         self._watch.batch_written(batch, time.perf_counter() - begun, self._writer.rows_written)
 
     async def _set_aside(self, batch: Batch, error: BaseException) -> None:

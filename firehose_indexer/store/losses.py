@@ -1,5 +1,6 @@
 """What a batch could not apply: quarantine and gaps, in the transaction that moves the cursor past them
-(protocol §1, §3.4; services i)."""
+(protocol §1, §3.4; services i).
+"""
 
 from __future__ import annotations
 
@@ -48,7 +49,9 @@ async def _supersede(connection: Any, batch: Batch, ids: Ids) -> None:
     if not await connection.fetchval(ANY_OPEN):
         return
     moved = [
-        (ids[change.op.did], change.op.path) for changes in batch.changes.values() for change in changes.values()
+        (ids[change.op.did], change.op.path)
+        for changes in batch.changes.values()
+        for change in changes.values()
     ]
     moved += [(ids[did], path) for did, path in (*batch.refused_ops, *batch.vacated)]
     if moved:

@@ -60,13 +60,18 @@ def notifications_view(collections: Iterable[Collection]) -> str:
 
 def _branch(collection: Collection, notice: Notice) -> str:
     if notice.subject is None:
-        subject, join = "null::integer as subject_actor_id, null::text as subject_collection, null::text as subject_rkey", ""
+        subject, join = (
+            "null::integer as subject_actor_id, null::text as subject_collection, null::text as subject_rkey",
+            "",
+        )
     else:
         actor, coll, rkey = notice.subject
         literal = coll.startswith("'")
         nsid = coll if literal else "c.nsid"
         join = "" if literal else f" join ix.collections c on c.id = r.{coll}"
-        subject = f"r.{actor} as subject_actor_id, {nsid}::text as subject_collection, r.{rkey} as subject_rkey"
+        subject = (
+            f"r.{actor} as subject_actor_id, {nsid}::text as subject_collection, r.{rkey} as subject_rkey"
+        )
     return BRANCH.format(
         reason=notice.reason,
         recipient=notice.recipient,

@@ -1,6 +1,6 @@
 """What one table must undergo, as a pure function of stored rows and wanted changes (records §1.11).
 
-Rows here are interned: accounts are ids. Nothing is written; the writer executes the plan.
+Rows here are interned: accounts are ids. Nothing is written; ``tables`` executes the plan.
 """
 
 from __future__ import annotations
@@ -14,100 +14,100 @@ from firehose_indexer.store.statements import TableSql
 Deltas = dict[tuple[Counter, str], dict[tuple[Any, ...], int]]
 """Units by counter and column, then by key."""
 Counts = Callable[[Row], Iterable[Count]]
+Key = tuple[Any, ...]
 
 
 class Plan:
-    """``delete``: keys. ``insert``: rows as lists, ready but for NSIDs. ``hide``, ``show``: keys of stored
-    rows whose shadow flag turns. ``added``, ``removed``: rows whose effects appear or go."""
+    """``delete``: keys. ``insert``: rows. ``hide``, ``show``: keys of stored rows whose shadow flag turns."""
 
-    def __init__(self, sql: TableSql) -> None:
-        self.sql = sql
-        self.delete: list[tuple[Any, ...]] = []
-        self.insert: list[list[Any]] = []
-        self.hide: list[tuple[Any, ...]] = []
-        self.show: list[tuple[Any, ...]] = []
-
-    @property
-    def empty(self) -> bool:
-        return not (self.delete or self.insert or self.hide or self.show)
+    def __init__(self) -> None:
+        self.delete: list[Key] = []
+        self.insert: list[Row] = []
+        self.hide: list[Key] = []
+        self.show: list[Key] = []
 
 
-def tally(deltas: Deltas, counts: Counts, row: Row, unit: int) -> None:
-    for counter, key, column in counts(row):
-        units = deltas[counter, column]
-        units[key] = units.get(key, 0) + unit
+def tally(deltas: Deltas, counts: Counts, rows: Iterable[Row], unit: int) -> None:
+    """The effects of visible rows that appear (1) or go (−1)."""
+    for row in rows:
+        for counter, key, column in counts(row):
+            units = deltas[counter, column]
+            units[key] = units.get(key, 0) + unit
 
 
-def plan_plain(plan: Plan, removed: list[Row], added: list[list[Any]], counts: Counts, deltas: Deltas) -> None:
+def plan_plain(sql: TableSql, removed: list[Row], added: list[Row], counts: Counts, deltas: Deltas) -> Plan:
     """A table without groups: every row is visible."""
-    for row in removed:
-        plan.delete.append(plan.sql.key_of(row))
-        tally(deltas, counts, row, -1)
-    make = plan.sql.make
-    for cells in added:
-        plan.insert.append(cells)
-        tally(deltas, counts, make(cells), 1)
+    plan = Plan()
+    plan.delete = [sql.key_of(row) for row in removed]
+    plan.insert = added
+    tally(deltas, counts, removed, -1)
+    tally(deltas, counts, added, 1)
+    return plan
 
 
-def contested(sql: TableSql, removed: list[Row], looked: list[list[Any]], added: list[list[Any]]) -> set[Any]:
+def contested(sql: TableSql, removed: list[Row], looked: list[Row], added: list[Row]) -> set[Key]:
     """Groups whose visible row cannot be told from the added rows alone."""
     found = {sql.group_of(row) for row in removed}
-    found.update(sql.group_of(cells) for cells in looked)
-    once: set[Any] = set()
-    for cells in added:
-        group = sql.group_of(cells)
-        if group in once:
-            found.add(group)
-        once.add(group)
+    found.update(map(sql.group_of, looked))
+    groups = list(map(sql.group_of, added))
+    if len(set(groups)) < len(groups):
+        once: set[Key] = set()
+        for group in groups:
+            (found if group in once else once).add(group)
     return found
 
 
 def plan_groups(
-    plan: Plan,
+    sql: TableSql,
     removed: list[Row],
-    added: list[list[Any]],
+    added: list[Row],
     stored: Iterable[Row],
-    groups: set[Any],
+    groups: set[Key],
     counts: Counts,
     deltas: Deltas,
-) -> None:
+) -> Plan:
     """Of each group the smallest rkey is visible; only visible rows have effects.
 
     ``groups`` are the contested ones and ``stored`` all their rows; every other added row is alone.
     """
-    sql = plan.sql
-    shadow_at, make = sql.shadow_at, sql.make
-    gone = set()
-    for row in removed:
-        key = sql.key_of(row)
-        gone.add(key)
-        plan.delete.append(key)
-        if not row.shadow:
-            tally(deltas, counts, row, -1)
-    staying: dict[Any, list[Row]] = {}
+    plan = Plan()
+    plan.delete = [sql.key_of(row) for row in removed]
+    tally(deltas, counts, [row for row in removed if not row.shadow], -1)
+    gone = set(plan.delete)
+    staying: dict[Key, list[Row]] = {}
     for row in stored:
         if sql.key_of(row) not in gone:
             staying.setdefault(sql.group_of(row), []).append(row)
-    coming: dict[Any, list[list[Any]]] = {}
-    for cells in added:
-        plan.insert.append(cells)
-        group = sql.group_of(cells)
-        if group in groups:
-            coming.setdefault(group, []).append(cells)
-        else:
-            tally(deltas, counts, make(cells), 1)
-    rkey_at = sql.rkey_at
+    coming: dict[Key, list[Row]] = {}
+    if groups:
+        alone = []
+        for row in added:
+            group = sql.group_of(row)
+            if group in groups:
+                coming.setdefault(group, []).append(row)
+            else:
+                alone.append(row)
+        added = alone
+    plan.insert = list(added)
+    tally(deltas, counts, added, 1)
     for group in groups:
-        kept, new = staying.get(group, []), coming.get(group, [])
-        if not kept and not new:
-            continue
-        first = min([row[rkey_at] for row in kept] + [cells[rkey_at] for cells in new], key=str.encode)
-        for row in kept:
-            visible = row[rkey_at] == first
-            if visible == row.shadow:
-                (plan.show if visible else plan.hide).append(sql.key_of(row))
-                tally(deltas, counts, row, 1 if visible else -1)
-        for cells in new:
-            cells[shadow_at] = cells[rkey_at] != first
-            if not cells[shadow_at]:
-                tally(deltas, counts, make(cells), 1)
+        _settle(sql, plan, staying.get(group, []), coming.get(group, []), counts, deltas)
+    return plan
+
+
+def _settle(
+    sql: TableSql, plan: Plan, kept: list[Row], new: list[Row], counts: Counts, deltas: Deltas
+) -> None:
+    """One contested group: who is visible now, and what that changes."""
+    if not kept and not new:
+        return
+    first = min((row.rkey for row in (*kept, *new)), key=str.encode)
+    for row in kept:
+        visible = row.rkey == first
+        if visible == row.shadow:
+            (plan.show if visible else plan.hide).append(sql.key_of(row))
+            tally(deltas, counts, (row,), 1 if visible else -1)
+    for row in new:
+        plan.insert.append(row._replace(shadow=row.rkey != first))
+        if row.rkey == first:
+            tally(deltas, counts, (row,), 1)

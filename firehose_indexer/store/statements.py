@@ -39,7 +39,6 @@ class TableSql:
         self.table = table
         self.name = f"ix.{table.name}"
         self.columns = columns
-        self.make = table.row._make
         self.actor_at = tuple(at for at, column in enumerate(columns) if column.endswith("actor_id"))
         self.coll_at = tuple(at for at, column in enumerate(columns) if column.endswith("coll"))
         self.cid_at = columns.index("cid")
@@ -55,8 +54,6 @@ class TableSql:
         group = ("actor_id", *self.table.group)
         self.group_of = _getter(self.columns, group)
         self.group_coll_at = tuple(at for at, column in enumerate(group) if column.endswith("coll"))
-        self.shadow_at = self.columns.index("shadow")
-        self.rkey_at = self.columns.index("rkey")
         visible, shadows = (
             f"select {light} from {self.name} t join {unnest(group)} on {matches(group)} and {which}"
             for which in ("not t.shadow", "t.shadow")

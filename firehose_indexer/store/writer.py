@@ -7,19 +7,17 @@ the next attempt.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from firehose_indexer.records.base import COUNTERS, Collection, Counter, Table
+from firehose_indexer.records.base import COUNTERS, Counter, Table
 from firehose_indexer.records.registry import Registry
 from firehose_indexer.store import losses
-from firehose_indexer.store.actors import Actors
-from firehose_indexer.store.batch import Batch, Change
-from firehose_indexer.store.plan import Counts, Deltas, Plan, contested, plan_groups, plan_plain
-from firehose_indexer.store.statements import CounterSql, TableSql
-
-CID_PREFIX = bytes.fromhex("01711220")
-"""Every record's CID starts with it, so tables keep the 32 bytes that differ."""
+from firehose_indexer.store.actors import Actors, Terms
+from firehose_indexer.store.batch import Batch
+from firehose_indexer.store.plan import Deltas
+from firehose_indexer.store.statements import CounterSql
+from firehose_indexer.store.tables import TableWriter, arrays
 
 SEE_REPOS = """
 insert into ix.repos (actor_id) select unnest($1::int4[]) on conflict (actor_id) do nothing
@@ -53,233 +51,66 @@ set watermark = coalesce(excluded.watermark, t.watermark), received = coalesce(e
 Checkpoint = Callable[[str], Awaitable[None]]
 
 
-class WouldCollide(Exception):
-    """A row believed to be new was there: the table must be looked at first."""
-
-    def __init__(self, table: Table) -> None:
-        super().__init__(table.name)
-        self.table = table
-
-
 class Writer:
     """Knows how to apply a batch on a connection whose transaction somebody else has begun."""
 
-    def __init__(self, registry: Registry, actors: Actors, *, code_version: str, checkpoint: Checkpoint) -> None:
+    def __init__(
+        self, registry: Registry, actors: Actors, *, code_version: str, checkpoint: Checkpoint
+    ) -> None:
         self._actors = actors
-        self._tables = {table: TableSql(table) for table in registry.tables}
+        self._tables = {table: TableWriter(table, registry.counts_of(table)) for table in registry.tables}
         self._counters = {
             (counter, column): CounterSql(counter, column)
             for counter in COUNTERS
             for column in counter.columns
         }
-        self._counts: dict[Table, Counts] = {}
-        for collection in registry.collections:
-            self._counts[collection.table] = self._counts_of(collection)
         self._code_version = code_version
         self._checkpoint = checkpoint
         self.rows_written: dict[str, int] = {}
 
-    def _counts_of(self, collection: Collection) -> Counts:
-        if collection.table in self._counts:
-            raise ValueError(f"two collections with effects share {collection.table.name}")
-        return collection.counts
-
-    async def write(self, connection: Any, batch: Batch, look: frozenset[Table]) -> dict[str, int]:
-        """Everything of ``batch`` but the commit. Returns the actor ids made, for ``Actors.remember``.
+    async def write(self, connection: Any, batch: Batch, look: frozenset[Table]) -> Terms:
+        """Everything of ``batch`` but the commit. Returns the terms used, for ``Actors.remember``.
 
         ``look``: tables whose rows must not be assumed new. Raises WouldCollide to ask for one more, and
         whatever the driver raises.
         """
-        ids, fresh = await self._actors.resolve(connection, self._dids(batch))
-        colls = await self._actors.resolve_collections(connection, self._nsids(batch))
-        self._actors.remember_collections(colls)
+        work = [
+            (self._tables[table], batch.changes[table]) for table in self._tables if table in batch.changes
+        ]
+        dids = _named_beside_rows(batch).union(*(table.dids(changes) for table, changes in work))
+        nsids = set().union(*(table.nsids(changes) for table, changes in work))
+        terms = await self._actors.resolve(connection, dids, nsids)
         deltas: Deltas = {key: {} for key in self._counters}
         written: dict[str, int] = {}
-        for table, sql in self._tables.items():
-            changes = batch.changes.get(table)
-            if changes:
-                plan = await self._plan(connection, sql, changes, ids, colls, table in look, deltas)
-                await self._execute(connection, plan, colls)
-                written[table.name] = len(plan.insert) + len(plan.delete)
+        for table, writer in self._tables.items():
+            if changes := batch.changes.get(table):
+                rows = await writer.write(connection, changes, terms, deltas, look=table in look)
+                written[table.name] = rows
         await self._checkpoint("after rows")
-        await self._write_counts(connection, deltas, colls)
-        await self._write_repos(connection, batch, ids)
-        await losses.write(connection, batch, ids, self._code_version)
-        await connection.execute(SAVE_CURSOR, batch.source.host, batch.source.endpoint, batch.watermark, batch.event_time)
+        await self._write_counts(connection, deltas, terms)
+        await self._write_repos(connection, batch, terms)
+        await losses.write(connection, batch, terms.ids, self._code_version)
+        source = batch.source
+        await connection.execute(SAVE_CURSOR, source.host, source.endpoint, batch.watermark, batch.event_time)
         self.rows_written = written
-        return fresh
+        return terms
 
-    def _dids(self, batch: Batch) -> set[str]:
-        dids = set(batch.chains)
-        dids.update(batch.seen)
-        dids.update(refusal.did for refusal in batch.refusals if refusal.did)
-        dids.update(refusal.did for refusal in batch.refused_ops.values() if refusal.did)
-        for table, changes in batch.changes.items():
-            positions = self._tables[table].actor_at
-            for change in changes.values():
-                row = change.row
-                if row is None:
-                    dids.add(change.op.did)
-                else:
-                    for at in positions:
-                        dids.add(row[at])
-        dids.discard(None)  # type: ignore[arg-type]
-        return dids
-
-    def _nsids(self, batch: Batch) -> set[str]:
-        nsids: set[str] = set()
-        for table, changes in batch.changes.items():
-            sql = self._tables[table]
-            if sql.coll_at:
-                for change in changes.values():
-                    row = change.row
-                    if row is not None:
-                        for at in sql.coll_at:
-                            nsids.add(row[at])
-                    elif sql.key_coll_at:
-                        nsids.add(change.op.collection)
-        nsids.discard(None)  # type: ignore[arg-type]
-        return nsids
-
-    async def _plan(
-        self,
-        connection: Any,
-        sql: TableSql,
-        changes: dict[tuple[str, ...], Change],
-        ids: dict[str | None, int | None],
-        colls: dict[str | None, int | None],
-        look: bool,
-        deltas: Deltas,
-    ) -> Plan:
-        plan = Plan(sql)
-        counts = self._counts.get(sql.table, _nothing)
-        looked_keys: list[tuple[Any, ...]] = []
-        wanted: list[tuple[tuple[Any, ...], list[Any] | None]] = []
-        added: list[list[Any]] = []
-        actor_at, key_of = sql.actor_at, sql.key_of
-        cid_at = sql.cid_at
-        for key, change in changes.items():
-            cells: list[Any] | None = None
-            if change.row is not None:
-                cells = list(change.row)
-                for at in actor_at:
-                    cells[at] = ids[cells[at]]
-                cells[cid_at] = cells[cid_at][4:]
-                if change.fresh and not look:
-                    added.append(cells)
-                    continue
-                interned = key_of(cells)
-            else:
-                interned = (ids[key[0]], *key[1:])[: len(sql.table.key)]
-            looked_keys.append(interned)
-            wanted.append((interned, cells))
-        stored = await self._stored(connection, sql, sql.select, sql.table.key, looked_keys, colls)
-        before = {key_of(row): row for row in stored}
-        removed, looked = [], []
-        for interned, cells in wanted:
-            old = before.get(interned)
-            if old is not None:
-                if cells is not None and old[cid_at] == cells[cid_at]:
-                    continue
-                removed.append(old)
-            if cells is not None:
-                looked.append(cells)
-        added.extend(looked)
-        if not sql.table.group:
-            plan_plain(plan, removed, added, counts, deltas)
-            return plan
-        groups = contested(sql, removed, looked, added)
-        groups |= await self._occupied(connection, sql, added, groups, colls)
-        members = await self._stored(
-            connection, sql, sql.select_groups, ("actor_id", *sql.table.group), sorted(groups), colls
-        )
-        plan_groups(plan, removed, added, members, groups, counts, deltas)
-        return plan
-
-    async def _occupied(
-        self,
-        connection: Any,
-        sql: TableSql,
-        added: list[list[Any]],
-        known: set[Any],
-        colls: dict[str | None, int | None],
-    ) -> set[Any]:
-        """Groups of ``added`` that have a visible row already.
-
-        Second likes of one subject are too common on the network to learn of them from a failed COPY,
-        which leaves its rows behind as bloat.
-        """
-        group_of = sql.group_of
-        asked = sorted({group_of(cells) for cells in added} - known)
-        if not asked:
-            return set()
-        found = await connection.fetch(
-            sql.probe_groups, *_arrays(("actor_id", *sql.table.group), asked, colls)
-        )
-        if not found or not sql.group_coll_at:
-            return {tuple(row) for row in found}
-        nsids = {at: nsid for nsid, at in colls.items()}
-        return {
-            tuple(nsids[value] if at in sql.group_coll_at else value for at, value in enumerate(row))
-            for row in found
-        }
-
-    async def _stored(
-        self,
-        connection: Any,
-        sql: TableSql,
-        statement: str,
-        columns: tuple[str, ...],
-        keys: list[tuple[Any, ...]],
-        colls: dict[str | None, int | None],
-    ) -> list[Any]:
-        """Stored rows by key, as the table's NamedTuple with NSIDs in place of collection ids."""
-        if not keys:
-            return []
-        found = await connection.fetch(statement, *_arrays(columns, keys, colls))
-        make = sql.make
-        if not sql.coll_at:
-            return [make(row.values()) for row in found]
-        nsids = {at: nsid for nsid, at in colls.items()}
-        rows = []
-        for row in found:
-            cells = list(row.values())
-            for at in sql.coll_at:
-                cells[at] = nsids[cells[at]]
-            rows.append(make(cells))
-        return rows
-
-    async def _execute(self, connection: Any, plan: Plan, colls: dict[str | None, int | None]) -> None:
-        """Hides and deletes make room in the unique indexes before anything is inserted or shown."""
-        sql = plan.sql
-        key = sql.table.key
-        if plan.hide:
-            await connection.execute(sql.set_shadow, *_arrays(key, sorted(plan.hide), colls))
-        if plan.delete:
-            await connection.execute(sql.delete, *_arrays(key, sorted(plan.delete), colls))
-        if plan.insert:
-            for at in sql.coll_at:
-                for cells in plan.insert:
-                    cells[at] = colls[cells[at]]
-            await copy(connection, sql, plan.insert)
-        if plan.show:
-            await connection.execute(sql.set_shadow, *_arrays(key, sorted(plan.show), colls))
-
-    async def _write_counts(
-        self, connection: Any, deltas: Deltas, colls: dict[str | None, int | None]
-    ) -> None:
+    async def _write_counts(self, connection: Any, deltas: Deltas, terms: Terms) -> None:
         for (counter, column), units in deltas.items():
             sql = self._counters[counter, column]
             for statement, sign in ((sql.add, 1), (sql.take, -1)):
                 items = sorted(item for item in units.items() if item[1] * sign > 0)
                 if items:
-                    arrays = _arrays(counter.key, [key for key, _ in items], colls)
-                    await _exactly(connection, counter, statement, *arrays, [unit for _, unit in items])
+                    keys = arrays(counter.key, [key for key, _ in items], terms)
+                    await _exactly(connection, counter, statement, *keys, [unit for _, unit in items])
 
-    async def _write_repos(self, connection: Any, batch: Batch, ids: dict[str | None, int | None]) -> None:
+    async def _write_repos(self, connection: Any, batch: Batch, terms: Terms) -> None:
+        ids = terms.ids
         if batch.seen:
             await connection.execute(SEE_REPOS, sorted(ids[did] for did in batch.seen))  # type: ignore[type-var]
-        whole = sorted((ids[did], chain[0], chain[1]) for did, chain in batch.chains.items() if chain[2] is None)
+        whole = sorted(
+            (ids[did], chain[0], chain[1]) for did, chain in batch.chains.items() if chain[2] is None
+        )
         if whole:
             await connection.execute(SAVE_REPOS, *zip(*whole, strict=True))
         broken = sorted((ids[did], *chain) for did, chain in batch.chains.items() if chain[2] is not None)
@@ -298,45 +129,26 @@ class Writer:
             )
 
 
-async def copy(connection: Any, sql: TableSql, rows: list[list[Any]]) -> None:
-    """Binary COPY straight into the table. Raises WouldCollide when a row was there."""
-    try:
-        await connection.copy_records_to_table(
-            sql.table.name, schema_name="ix", columns=sql.columns, records=rows
-        )
-    except Exception as error:
-        if getattr(error, "sqlstate", None) == "23505":
-            raise WouldCollide(sql.table) from error
-        raise
-
-
-async def _exactly(connection: Any, counter: Counter, statement: str, *arrays: list[Any]) -> None:
+async def _exactly(connection: Any, counter: Counter, statement: str, *columns: Any) -> None:
     """A count that was never given, or would fall below zero, is a bug of ours: it must stop us."""
     try:
-        done = await connection.execute(statement, *arrays)
+        done = await connection.execute(statement, *columns)
     except Exception as error:
         if getattr(error, "sqlstate", None) == "23514":
             raise RuntimeError(f"{counter.table}: a count would fall below zero: {error}") from error
         raise
-    if int(done.rsplit(" ", 1)[1]) != len(arrays[0]):
+    if int(done.rsplit(" ", 1)[1]) != len(columns[0]):
         raise RuntimeError(f"{counter.table}: a count to take back was never given")
 
 
-def _arrays(
-    columns: tuple[str, ...], keys: list[tuple[Any, ...]], colls: dict[str | None, int | None]
-) -> list[list[Any]]:
-    """Keys as parallel arrays, NSIDs as ids."""
-    arrays = [list(values) for values in zip(*keys, strict=True)]
-    for at, column in enumerate(columns):
-        if column.endswith("coll"):
-            arrays[at] = [colls[nsid] for nsid in arrays[at]]
-    return arrays
+def _named_beside_rows(batch: Batch) -> set[str]:
+    """Accounts that a batch names outside its rows."""
+    dids = {*batch.chains, *batch.seen}
+    dids.update(refusal.did for refusal in (*batch.refusals, *batch.refused_ops.values()) if refusal.did)
+    dids.update(did for did, _ in batch.vacated)
+    return dids
 
 
 def _status(text: str | None) -> str | None:
     """As given, at most 64 bytes (records §6.2), without the one character Postgres cannot hold."""
     return None if text is None else text.replace("\0", "\x1a").encode()[:64].decode(errors="ignore")
-
-
-def _nothing(_row: Any) -> Iterable[Any]:
-    return ()

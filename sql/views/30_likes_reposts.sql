@@ -81,6 +81,6 @@ from ix.posts p
 join ix.actors a on a.id = p.actor_id and not a.hidden
 join ix.actors o on o.id = p.root_actor_id
 left join ix.likes l on l.subject_rkey = p.rkey and l.subject_coll = 0 and l.subject_actor_id = p.actor_id
-                    and l.actor_id = p.root_actor_id and not l.shadow
+                    and l.actor_id = p.root_actor_id and not l.shadow and not o.hidden
 where p.root_rkey is not null;
 comment on view appview.thread_contexts is 'For every reply, the like its thread''s author gave it, if any.';
