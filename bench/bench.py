@@ -45,7 +45,7 @@ class Scenario(NamedTuple):
 def scenarios(likes: int) -> list[Scenario]:
     return [
         Scenario("live-verify-off", {}),
-        Scenario("q4", {"STREAM_QUEUE_MB":"4"}),
+        Scenario("q4", {"STREAM_QUEUE_MB": "4"}),
         Scenario("live-verify-off-full-tables", {}, likes),
     ]
 
@@ -133,7 +133,7 @@ async def run(scenario: Scenario, recording: Path, events: int) -> dict[str, obj
     async with server() as (dsn, postmaster):
         with feeder(recording) as relay:
             if scenario.likes:
-                await prepare(relay, dsn, scenario)
+                await prepare(dsn, scenario)
             size = await database_size(dsn)
             with indexer(relay, dsn, scenario.settings) as process:
                 readings = await follow(dsn, process, postmaster, events)
@@ -152,7 +152,7 @@ async def run(scenario: Scenario, recording: Path, events: int) -> dict[str, obj
     }
 
 
-async def prepare(relay: str, dsn: str, scenario: Scenario) -> None:
+async def prepare(dsn: str, scenario: Scenario) -> None:
     """Lets the indexer make its schema, then fills the table of likes."""
     migrated = subprocess.run(
         [sys.executable, "-m", "firehose_indexer", "migrate"],
@@ -165,9 +165,7 @@ async def prepare(relay: str, dsn: str, scenario: Scenario) -> None:
     await fill_likes(dsn, scenario.likes)
 
 
-async def follow(
-    dsn: str, process: subprocess.Popen[bytes], postmaster: int, events: int
-) -> list[Reading]:
+async def follow(dsn: str, process: subprocess.Popen[bytes], postmaster: int, events: int) -> list[Reading]:
     """Readings from the first committed event to the last."""
     connection = await asyncpg.connect(dsn)
     readings: list[Reading] = []

@@ -17,7 +17,17 @@ from firehose_indexer.repo.datetimes import parse as parse_datetime
 from firehose_indexer.repo.syntax import is_did, tid_from_int
 from firehose_indexer.store.batch import Batch, Refusal
 from firehose_indexer.store.chains import Chain, Chains
-from firehose_indexer.stream.events import Account, Commit, Gap, Identity, Ignored, Item, Malformed, Poison, Sync
+from firehose_indexer.stream.events import (
+    Account,
+    Commit,
+    Gap,
+    Identity,
+    Ignored,
+    Item,
+    Malformed,
+    Poison,
+    Sync,
+)
 
 FUTURE_SECONDS = 300
 

@@ -177,8 +177,8 @@ class Settings:
     resolver_breaker_open_seconds: int = _setting(
         "identity", whole(1, 600), 60, "Seconds that it is left alone at first."
     )
-    dns_servers: tuple[str, ...] = _setting(
-        "identity", WORDS, (), "Addresses of the DNS servers to ask.", shown="system"
+    dns_servers: tuple[str, ...] | None = _setting(
+        "identity", WORDS, None, "Addresses of the DNS servers to ask.", shown="system"
     )
     outbound_proxy: str | None = _setting(
         "identity",

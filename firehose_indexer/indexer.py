@@ -52,7 +52,6 @@ class Indexer:
             database.pool,
             Writer(database.registry, self.actors, code_version=version(), checkpoint=checkpoint),
             self.actors,
-            self.chains,
             database.lock,
             vitals,
             checkpoint=checkpoint,

@@ -32,8 +32,8 @@ class Names:
     no thread. ``local``: addresses come from the system's own lookup, hosts file and all.
     """
 
-    def __init__(self, servers: Sequence[str] = (), *, port: int = 53, local: bool = False) -> None:
-        self._servers = list(servers)
+    def __init__(self, servers: Sequence[str] | None = None, *, port: int = 53, local: bool = False) -> None:
+        self._servers = list(servers or ())
         self._port = port
         self._local = local
         self._resolver: dns.asyncresolver.Resolver | None = None

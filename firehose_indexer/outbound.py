@@ -65,6 +65,7 @@ class Outbound:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
             auto_decompress=False,
             trust_env=False,
+            middlewares=(_once,),
         )
         return self
 
@@ -167,6 +168,12 @@ class Outbound:
     def _refused(self, reason: Refusal, detail: str) -> OutboundRefused:
         self._metrics.outbound_refused(reason)
         return OutboundRefused(reason, detail)
+
+
+async def _once(request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """A broken connection is our caller's to retry: the library would, unasked, and count it nowhere."""
+    with transport_errors():
+        return await send(request)
 
 
 class _Judged(AbstractResolver):

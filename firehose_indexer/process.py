@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import resource
 import sys
+from pathlib import Path
 
 GC_YOUNG = 50_000
 """A decoded batch is tens of thousands of short-lived containers and no cycles: look for those rarely."""
@@ -13,7 +14,7 @@ GC_YOUNG = 50_000
 def memory_bytes() -> int:
     """Resident memory now, or its peak where only that is known."""
     try:
-        with open("/proc/self/statm", encoding="ascii") as statm:
+        with Path("/proc/self/statm").open(encoding="ascii") as statm:
             return int(statm.read().split()[1]) * resource.getpagesize()
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

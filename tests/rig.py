@@ -106,7 +106,6 @@ async def program(
         *(arguments or ("-m", "firehose_indexer", "run")),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), **changed},
-        stderr=None,
     )
     try:
         yield process

@@ -10,11 +10,11 @@ from email.utils import formatdate
 import pytest
 from aiohttp import web
 
-from firehose_indexer.answers import retry_after
+from firehose_indexer.answers import Incoming, retry_after
 from firehose_indexer.guard import OutboundFailed, OutboundRefused, Refusal, Rules
 from firehose_indexer.metrics import Metrics
 from firehose_indexer.outbound import Outbound
-from firehose_indexer.sim.host import Host, endless, slow
+from firehose_indexer.sim.host import Host, dead, endless, slow
 
 KIB = 1024
 # 127.0.0.1 plays a public address, every other one is what it is: private.
@@ -52,6 +52,11 @@ async def listening(host: str = "127.0.0.2"):
     server = await asyncio.start_server(ear, host, 0)
     async with server:
         yield ear, server.sockets[0].getsockname()[1]
+
+
+async def drain(incoming: Incoming, handed: list[int]) -> None:
+    async for piece in incoming.chunks():
+        handed[0] += len(piece)
 
 
 async def hello(request: web.Request) -> web.Response:
@@ -99,8 +104,8 @@ async def test_a_redirect_to_a_private_address_is_refused_and_nothing_sent():
         async with Host({"/": redirect}) as host:
             async with door(Names(good=[["127.0.0.1"]], evil=[["127.0.0.2"]]), ONE_PUBLIC) as outbound:
                 for to in ("name", "address"):
+                    url = f"http://good.test:{host.port}/?to={to}"
                     with pytest.raises(OutboundRefused):
-                        url = f"http://good.test:{host.port}/?to={to}"
                         await outbound.get(url, limit=KIB, seconds=5, redirects=3)
             assert host.requests == 2
         assert ear.heard == 0
@@ -134,23 +139,22 @@ async def test_a_document_of_2_gib_is_read_no_further_than_its_limit():
     async with Host({"/": hello}) as host, door() as outbound:
         host.trouble("/", endless(2 << 30))
         async with asyncio.timeout(10), outbound.opened(host.url, limit=256 * KIB) as incoming:
-            handed = 0
+            handed = [0]
             with pytest.raises(OutboundRefused) as caught:
-                async for piece in incoming.chunks():
-                    handed += len(piece)
+                await drain(incoming, handed)
         assert caught.value.reason is Refusal.size
-        assert handed <= 256 * KIB
+        assert 0 < handed[0] <= 256 * KIB
 
 
 async def test_a_declared_length_beyond_the_limit_is_not_read_at_all():
     async def big(_: web.Request) -> web.Response:
         return web.Response(body=bytes(300 * KIB))
 
-    async with Host({"/": big}) as host, door() as outbound:
-        async with outbound.opened(host.url, limit=256 * KIB) as incoming:
-            with pytest.raises(OutboundRefused):
-                await incoming.body()
-            assert incoming.taken == 0
+    host, outbound = Host({"/": big}), door()
+    async with host, outbound, outbound.opened(host.url, limit=256 * KIB) as incoming:
+        with pytest.raises(OutboundRefused):
+            await incoming.body()
+        assert incoming.taken == 0
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
@@ -208,7 +212,10 @@ async def test_environment_proxies_are_ignored(monkeypatch):
 
 
 async def test_a_proxy_that_was_asked_for_gets_every_request():
-    async with Host({"/{rest:.*}": hello}) as proxy, door(rules=Rules(local=True), proxy=proxy.url) as outbound:
+    async with (
+        Host({"/{rest:.*}": hello}) as proxy,
+        door(rules=Rules(local=True), proxy=proxy.url) as outbound,
+    ):
         answer = await outbound.get("http://far.example.com/x", limit=8 * KIB, seconds=5)
         assert b"far.example.com" in answer.body
         assert proxy.requests == 1
@@ -228,3 +235,12 @@ def test_retry_after_is_seconds_or_a_date():
     assert 55 < (retry_after(formatdate(time.time() + 60, usegmt=True)) or 0) <= 60
     assert retry_after(formatdate(0, usegmt=True)) == 0
     assert retry_after(None) is retry_after("soon") is retry_after("-1") is None
+
+
+async def test_a_broken_connection_is_one_attempt():
+    async with Host({"/": hello}) as host, door() as outbound:
+        host.trouble("/", dead())
+        for requests in (1, 2):
+            with pytest.raises(OutboundFailed):
+                await outbound.get(host.url, limit=KIB, seconds=5)
+            assert host.requests == requests

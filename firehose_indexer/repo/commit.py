@@ -159,7 +159,8 @@ def _explain(found: dict[str, Any], did: str, rev: str | None) -> None:
 
 def _read_block(block: bytes) -> dict[str, Any]:
     """The map in a commit block. Six known fields of fixed types leave no room for floats or depth, so the
-    strict decoder is asked only when there is more, or when another spelling is possible."""
+    strict decoder is asked only when there is more, or when another spelling is possible.
+    """
     try:
         found = decode_dag_cbor(block)
         if type(found) is not dict or not FIELDS.issuperset(found) or encode_dag_cbor(found) != block:

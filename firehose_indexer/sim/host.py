@@ -1,8 +1,10 @@
 """An HTTP server on loopback with troubles, planned by path and counted when they happen.
 
-pds.trouble("/xrpc/com.atproto.sync.getRepo", failing(503), times=2)
-...
-assert pds.fired["503"] == 2
+    pds.trouble("/xrpc/com.atproto.sync.getRepo", failing(503), times=2)
+    ...
+    assert pds.fired["503"] == 2
+
+A trouble happens instead of the answer, in the order planned, to requests whose path begins so.
 """
 
 from __future__ import annotations

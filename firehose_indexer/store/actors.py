@@ -52,7 +52,9 @@ class Actors:
         ids: dict[str | None, int | None] = {did: known[did] for did in dids if did not in made}
         ids.update(made)
         ids[None] = None
-        terms = Terms(ids, {None: None, **self._collections})
+        colls: dict[str | None, int | None] = {None: None}
+        colls.update(self._collections)
+        terms = Terms(ids, colls)
         terms.made = made
         for nsid in sorted(set(nsids) - self._collections.keys()):
             at = await connection.fetchval(ADD_COLLECTION, nsid)

@@ -20,12 +20,12 @@ from firehose_indexer.records.base import Table
 from firehose_indexer.store.actors import Actors
 from firehose_indexer.store.batch import Batch, Change, refusal_of
 from firehose_indexer.store.bisect import bad_changes
-from firehose_indexer.store.chains import Chains
 from firehose_indexer.store.faults import Fault, fault_of
 from firehose_indexer.store.lock import Fenced
 from firehose_indexer.store.tables import WouldCollide
 from firehose_indexer.store.writer import Writer
 
+WATERMARK = "select watermark from ix.stream_cursors where source = $1 and endpoint = $2"
 PAUSE_SECONDS = 0.2
 PAUSE_LIMIT_SECONDS = 10.0
 RETRIES = 20
@@ -58,7 +58,6 @@ class Lane:
         pool: Any,
         writer: Writer,
         actors: Actors,
-        chains: Chains,
         held: Held,
         watch: Watch,
         *,
@@ -68,7 +67,6 @@ class Lane:
         self._pool = pool
         self._writer = writer
         self._actors = actors
-        self._chains = chains
         self._held = held
         self._watch = watch
         self._checkpoint = checkpoint
@@ -104,9 +102,12 @@ class Lane:
     async def _settle(self, batch: Batch) -> None:
         """Returns when ``batch`` is committed, whatever it takes short of a fault of our own."""
         look: frozenset[Table] = frozenset()
-        retries, pause = 0, PAUSE_SECONDS
+        retries, pause, in_doubt = 0, PAUSE_SECONDS, False
         while True:
             try:
+                if in_doubt and await self._landed(batch):
+                    self._returned()
+                    return
                 await self._write(batch, look)
             except WouldCollide as collision:
                 look |= {collision.table}
@@ -121,6 +122,7 @@ class Lane:
                     retries += 1
                     await asyncio.sleep(random.uniform(0, 0.05) * retries)
                 elif fault is Fault.away:
+                    in_doubt = True
                     self.away_since = self.away_since or time.monotonic()
                     self._log.warning("database.away", error=str(error)[:200], pause=round(pause, 1))
                     await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -129,10 +131,13 @@ class Lane:
                 else:
                     raise
             else:
-                if self.away_since is not None:
-                    self._log.info("database.back", after=round(time.monotonic() - self.away_since, 1))
-                    self.away_since = None
+                self._returned()
                 return
+
+    def _returned(self) -> None:
+        if self.away_since is not None:
+            self._log.info("database.back", after=round(time.monotonic() - self.away_since, 1))
+            self.away_since = None
 
     async def _regain(self) -> None:
         """Waits for the lock. Another holder in between may have moved what this batch was judged by."""
@@ -142,6 +147,12 @@ class Lane:
                 "another indexer wrote into this database while we were away",
                 hint="run one indexer per database; this one resumes from the watermark when started again",
             )
+
+    async def _landed(self, batch: Batch) -> bool:
+        """Whether the commit whose answer was lost took place. Rows would bear a repetition, gaps would not."""
+        source = batch.source
+        watermark = await self._pool.fetchval(WATERMARK, source.host, source.endpoint)
+        return batch.watermark is not None and watermark == batch.watermark
 
     async def _write(self, batch: Batch, look: frozenset[Table]) -> None:
         begun = time.perf_counter()

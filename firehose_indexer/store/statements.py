@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -19,9 +20,24 @@ def column_type(column: str) -> str:
 
 
 def unnest(columns: tuple[str, ...]) -> str:
-    """A set of keys as parallel arrays: one statement whatever their number."""
-    arrays = ", ".join(f"${at}::{column_type(column)}[]" for at, column in enumerate(columns, 1))
+    """A set of keys as parallel arrays (``array_literal``): one statement whatever their number."""
+    arrays = ", ".join(f"${at}::text::{column_type(column)}[]" for at, column in enumerate(columns, 1))
     return f"unnest({arrays}) k({', '.join(columns)})"
+
+
+def array_literal(values: Sequence[Any]) -> str:
+    """Integers or texts as the text of a Postgres array.
+
+    The driver looks at every element of a list several times before it writes it; Postgres reads this text
+    in a fraction of that time.
+    """
+    if not values or isinstance(values[0], int):
+        return "{" + ",".join(map(str, values)) + "}"
+    joined = '","'.join(values)
+    # what needs escaping is in no DID and no record key, so nearly always the quotes are the ones just put
+    if "\\" in joined or joined.count('"') != 2 * (len(values) - 1):
+        joined = '","'.join(value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return '{"' + joined + '"}'
 
 
 def matches(columns: tuple[str, ...]) -> str:
@@ -71,8 +87,8 @@ class CounterSql:
 
     def __init__(self, counter: Counter, column: str) -> None:
         name, key = f"ix.{counter.table}", counter.key
-        arrays = ", ".join(f"${at}::{column_type(part)}[]" for at, part in enumerate(key, 1))
-        units = f"unnest({arrays}, ${len(key) + 1}::int4[])"
+        arrays = ", ".join(f"${at}::text::{column_type(part)}[]" for at, part in enumerate(key, 1))
+        units = f"unnest({arrays}, ${len(key) + 1}::text::int4[])"
         # the proposed row of an upsert is checked before the conflict is found, so only what grows may use it
         self.add = (
             f"insert into {name} as t ({', '.join(key)}, {column}) select * from {units} "

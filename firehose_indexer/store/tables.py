@@ -15,7 +15,7 @@ from firehose_indexer.store.actors import Terms
 from firehose_indexer.store.batch import Change
 from firehose_indexer.store.batch import Key as RecordKey
 from firehose_indexer.store.plan import Counts, Deltas, Key, Plan, contested, plan_groups, plan_plain
-from firehose_indexer.store.statements import TableSql
+from firehose_indexer.store.statements import TableSql, array_literal
 
 DIGEST = 4
 """Bytes before the digest in every record's CID, 01 71 12 20: tables keep the 32 that differ."""
@@ -45,7 +45,7 @@ class TableWriter:
         dids = {change.op.did for change in changes.values() if change.row is None}
         for at in self._sql.actor_at:
             dids.update(map(itemgetter(at), rows))
-        dids.discard(None)  # type: ignore[arg-type]
+        dids.discard(None)
         return dids
 
     def nsids(self, changes: Changes) -> set[str]:
@@ -56,7 +56,7 @@ class TableWriter:
         nsids = {change.op.collection for change in changes.values()} if self._sql.key_coll_at else set()
         for at in self._sql.coll_at:
             nsids.update(map(itemgetter(at), rows))
-        nsids.discard(None)  # type: ignore[arg-type]
+        nsids.discard(None)
         return nsids
 
     async def write(
@@ -174,10 +174,10 @@ class TableWriter:
             raise
 
 
-def arrays(columns: tuple[str, ...], keys: list[Key], terms: Terms) -> list[Any]:
-    """Keys as parallel arrays, NSIDs as ids."""
+def arrays(columns: tuple[str, ...], keys: list[Key], terms: Terms) -> list[str]:
+    """Keys as the texts of parallel arrays, NSIDs as ids."""
     found: list[Any] = list(zip(*keys, strict=True))
     for at, column in enumerate(columns):
         if column.endswith("coll"):
             found[at] = [terms.colls[nsid] for nsid in found[at]]
-    return found
+    return [array_literal(values) for values in found]

@@ -16,7 +16,7 @@ from firehose_indexer.store import losses
 from firehose_indexer.store.actors import Actors, Terms
 from firehose_indexer.store.batch import Batch
 from firehose_indexer.store.plan import Deltas
-from firehose_indexer.store.statements import CounterSql
+from firehose_indexer.store.statements import CounterSql, array_literal
 from firehose_indexer.store.tables import TableWriter, arrays
 
 SEE_REPOS = """
@@ -24,7 +24,7 @@ insert into ix.repos (actor_id) select unnest($1::int4[]) on conflict (actor_id)
 """
 SAVE_REPOS = """
 insert into ix.repos as t (actor_id, rev, data)
-select * from unnest($1::int4[], $2::text[], $3::bytea[])
+select * from unnest($1::text::int4[], $2::text::text[], $3::bytea[])
 on conflict (actor_id) do update
 set rev = excluded.rev, data = excluded.data, state = 0, reason = null, since_seq = null
 """
@@ -102,7 +102,8 @@ class Writer:
                 items = sorted(item for item in units.items() if item[1] * sign > 0)
                 if items:
                     keys = arrays(counter.key, [key for key, _ in items], terms)
-                    await _exactly(connection, counter, statement, *keys, [unit for _, unit in items])
+                    given = array_literal([unit for _, unit in items])
+                    await _exactly(connection, counter, len(items), statement, *keys, given)
 
     async def _write_repos(self, connection: Any, batch: Batch, terms: Terms) -> None:
         ids = terms.ids
@@ -112,7 +113,8 @@ class Writer:
             (ids[did], chain[0], chain[1]) for did, chain in batch.chains.items() if chain[2] is None
         )
         if whole:
-            await connection.execute(SAVE_REPOS, *zip(*whole, strict=True))
+            actors, revs, roots = zip(*whole, strict=True)
+            await connection.execute(SAVE_REPOS, array_literal(actors), array_literal(revs), roots)
         broken = sorted((ids[did], *chain) for did, chain in batch.chains.items() if chain[2] is not None)
         if broken:
             await connection.execute(BREAK_REPOS, *zip(*broken, strict=True))
@@ -129,7 +131,7 @@ class Writer:
             )
 
 
-async def _exactly(connection: Any, counter: Counter, statement: str, *columns: Any) -> None:
+async def _exactly(connection: Any, counter: Counter, rows: int, statement: str, *columns: str) -> None:
     """A count that was never given, or would fall below zero, is a bug of ours: it must stop us."""
     try:
         done = await connection.execute(statement, *columns)
@@ -137,7 +139,7 @@ async def _exactly(connection: Any, counter: Counter, statement: str, *columns: 
         if getattr(error, "sqlstate", None) == "23514":
             raise RuntimeError(f"{counter.table}: a count would fall below zero: {error}") from error
         raise
-    if int(done.rsplit(" ", 1)[1]) != len(columns[0]):
+    if int(done.rsplit(" ", 1)[1]) != rows:
         raise RuntimeError(f"{counter.table}: a count to take back was never given")
 
 

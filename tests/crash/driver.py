@@ -51,9 +51,7 @@ async def main(point: str, hit: int) -> None:
     console, shutdown = Console(sys.stderr), Shutdown(settings.shutdown_seconds)
     log = Log(settings.log_level, "json", stream=console)
     with shutdown.listening(asyncio.get_running_loop()):
-        await app.run(
-            settings, console=console, log=log, shutdown=shutdown, checkpoint=killing(point, hit)
-        )
+        await app.run(settings, console=console, log=log, shutdown=shutdown, checkpoint=killing(point, hit))
 
 
 if __name__ == "__main__":

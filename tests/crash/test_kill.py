@@ -84,7 +84,9 @@ async def test_killed_while_it_searches_for_what_postgres_refuses(database: str)
         await killed(database, relay, "bisecting", 1)
         await finished(database, relay)
     found = await contents(database)
-    assert [(r["reason"], r["path"].split("/")[1]) for r in found["ix.quarantine"]] == [("db_refused", refused)]
+    assert [(r["reason"], r["path"].split("/")[1]) for r in found["ix.quarantine"]] == [
+        ("db_refused", refused)
+    ]
     likes = {rkey for _, collection, rkey in marked.records if collection == "app.bsky.feed.like"}
     assert {row["rkey"] for row in found["ix.likes"]} == likes - {refused}
 

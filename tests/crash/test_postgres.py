@@ -41,7 +41,7 @@ async def own_server(data_dir: Path) -> AsyncIterator[EmbeddedPostgres]:
 async def test_postgres_stopped_in_the_middle_of_batches_loses_nothing(
     own_server: EmbeddedPostgres, long: bool
 ) -> None:
-    stops = 25 if long else 3
+    stops = 25 if long else 2
     events = World(31, 30, odd=True).take(700 * stops)
     async with Relay(window=100_000) as relay, program(own_server.url, relay.url, BATCH_OPS="20") as process:
         feeding = asyncio.create_task(relay.feed(events, rate=400))

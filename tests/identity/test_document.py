@@ -18,11 +18,20 @@ OTHER = PrivateKey.from_seed(b"b", Curve.P256)
 
 
 def method(key=KEY, **changes):
-    return {"id": "#atproto", "type": "Multikey", "controller": DID, "publicKeyMultibase": key.multikey()} | changes
+    return {
+        "id": "#atproto",
+        "type": "Multikey",
+        "controller": DID,
+        "publicKeyMultibase": key.multikey(),
+    } | changes
 
 
 def service(**changes):
-    whole = {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": "https://pds.example.com"}
+    whole = {
+        "id": "#atproto_pds",
+        "type": "AtprotoPersonalDataServer",
+        "serviceEndpoint": "https://pds.example.com",
+    }
     return whole | changes
 
 
@@ -32,10 +41,21 @@ def parsed(**document):
 
 def test_the_usual_document():
     found = parsed(alsoKnownAs=["at://Alice.Example.com"], verificationMethod=[method()], service=[service()])
-    assert found == (DID, KEY.public_key, None, "https://pds.example.com", "alice.example.com", None, None, False)
+    assert found == (
+        DID,
+        KEY.public_key,
+        None,
+        "https://pds.example.com",
+        "alice.example.com",
+        None,
+        None,
+        False,
+    )
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"null", b"\xff", b"{" * 5000, b'{"id": 1}', b'{"id": "did:plc:x"}'])
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"\xff", b"{" * 5000, b'{"id": 1}', b'{"id": "did:plc:x"}']
+)
 def test_what_is_not_this_dids_document_is_bad(body):
     with pytest.raises(DidDocument):
         parse_document(DID, body)
@@ -82,8 +102,21 @@ def test_the_claim_is_the_first_that_is_a_handle(names, claim):
 @pytest.mark.parametrize(
     "url",
     [
-        *("http://pds.example.com", "https://u@pds.example.com", "https://pds.example.com/path", "ftp://x.com"),
-        *("https://pds.example.com?q=1", "https://pds.example.com/#f", "https://", "", None, 7, ["https://x.com"]),
+        *(
+            "http://pds.example.com",
+            "https://u@pds.example.com",
+            "https://pds.example.com/path",
+            "ftp://x.com",
+        ),
+        *(
+            "https://pds.example.com?q=1",
+            "https://pds.example.com/#f",
+            "https://",
+            "",
+            None,
+            7,
+            ["https://x.com"],
+        ),
         *("https://pds.example.com:99999", "https://pds.exa mple.com", "https://pds.example.com\\x"),
     ],
 )

@@ -225,7 +225,9 @@ def open_commit(did: str, body: dict[str, Any]) -> tuple[bytes, list[Net]]:
     signed = commit_object(root, blocks, did)
     if signed["rev"] != body["rev"]:
         raise Bad("commit_rev_mismatch")
-    return signed["data"], [net(path, steps, blocks) for path, steps in by_path(body["ops"]) if lasting(steps)]
+    return signed["data"], [
+        net(path, steps, blocks) for path, steps in by_path(body["ops"]) if lasting(steps)
+    ]
 
 
 def commit_object(root: bytes, blocks: dict[bytes, bytes], did: str) -> dict[str, Any]:
@@ -236,7 +238,9 @@ def commit_object(root: bytes, blocks: dict[bytes, bytes], did: str) -> dict[str
     signed: dict[str, Any] = read(blocks[root])
     if signed.get("version") != 3:
         raise Bad("commit_version")
-    if not all(isinstance(signed.get(name), kind) for name, kind in (("did", str), ("rev", str), ("sig", bytes))):
+    if not all(
+        isinstance(signed.get(name), kind) for name, kind in (("did", str), ("rev", str), ("sig", bytes))
+    ):
         raise Bad("commit_object_invalid")
     if not blessed(signed.get("data")):
         raise Bad("cid_not_blessed")

@@ -15,7 +15,14 @@ FOLLOW = "app.bsky.graph.follow"
 BLOCK = "app.bsky.graph.block"
 PROFILE = "app.bsky.actor.profile"
 GENERIC = ""
-TABLES = {POST: "posts", LIKE: "likes", REPOST: "reposts", FOLLOW: "follows", BLOCK: "blocks", PROFILE: "profiles"}
+TABLES = {
+    POST: "posts",
+    LIKE: "likes",
+    REPOST: "reposts",
+    FOLLOW: "follows",
+    BLOCK: "blocks",
+    PROFILE: "profiles",
+}
 
 Row = dict[str, Any]
 
@@ -159,7 +166,12 @@ def self_labels(value: Any) -> list[str] | None:
     found: list[str] = []
     for entry in value["values"]:
         val = entry.get("val") if isinstance(entry, dict) else None
-        if isinstance(val, str) and len(val.encode()) <= 128 and json_form(val) not in found and len(found) < 10:
+        if (
+            isinstance(val, str)
+            and len(val.encode()) <= 128
+            and json_form(val) not in found
+            and len(found) < 10
+        ):
             found.append(json_form(val))
     return found or None
 

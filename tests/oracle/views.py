@@ -82,7 +82,9 @@ def dig(value: Any, *path: str) -> Any:
 def post(row: Row) -> Row:
     record = row["record"]
     ends = {
-        f"{end}_{part}": dig(record, "reply", end, part) for end in ("parent", "root") for part in ("uri", "cid")
+        f"{end}_{part}": dig(record, "reply", end, part)
+        for end in ("parent", "root")
+        for part in ("uri", "cid")
     }
     kept = {name: row[name] for name in ("langs", "tags", "self_labels", "record")}
     return {
@@ -101,7 +103,13 @@ def post(row: Row) -> Row:
 
 def aggregations(seen: Rows, tally: Rows) -> list[Row]:
     found = {(row["actor_id"], row["rkey"]): row for row in tally["post_counts"]}
-    names = {"likes": "like", "reposts": "repost", "replies": "reply", "quotes": "quote", "bookmarks": "bookmark"}
+    names = {
+        "likes": "like",
+        "reposts": "repost",
+        "replies": "reply",
+        "quotes": "quote",
+        "bookmarks": "bookmark",
+    }
     lines = []
     for row in seen["posts"]:
         count = found.get((row["actor_id"], row["rkey"]), {})
@@ -160,7 +168,9 @@ def item(row: Row, collection: str, kind: str, post_uri: str | None) -> Row:
 def thread_contexts(oracle: Oracle, seen: Rows, rows: Rows) -> list[Row]:
     """The like that the thread's author gave a reply, whoever may see that author."""
     liked = {
-        (row["actor_id"], row["subject_actor_id"], row["subject_rkey"]): at(row["actor_id"], LIKE, row["rkey"])
+        (row["actor_id"], row["subject_actor_id"], row["subject_rkey"]): at(
+            row["actor_id"], LIKE, row["rkey"]
+        )
         for row in visible(rows["likes"])
         if row["subject_coll"] == POST and not oracle.hidden(row["actor_id"])
     }
@@ -178,7 +188,9 @@ def users(oracle: Oracle, seen: Rows, tally: Rows) -> list[Row]:
     profiles = {row["actor_id"]: row for row in seen["profiles"]}
     found = {row["actor_id"]: row for row in tally["actor_counts"]}
     return [
-        user(oracle, did, profiles.get(did), found.get(did, {})) for did in oracle.repos if not oracle.hidden(did)
+        user(oracle, did, profiles.get(did), found.get(did, {}))
+        for did in oracle.repos
+        if not oracle.hidden(did)
     ]
 
 
@@ -221,10 +233,11 @@ def notifications(seen: Rows) -> list[Row]:
                 if via not in (None, author, owner):
                     about = at(via, REPOST, row["via_rkey"])
                     found.append(notice(row, collection, via, f"{reason}-via-repost", about))
-    for row in visible(seen["follows"]):
-        if row["subject_actor_id"] != row["actor_id"]:
-            found.append(notice(row, FOLLOW, row["subject_actor_id"], "follow", None))
-    return found
+    return found + [
+        notice(row, FOLLOW, row["subject_actor_id"], "follow", None)
+        for row in visible(seen["follows"])
+        if row["subject_actor_id"] != row["actor_id"]
+    ]
 
 
 def notice(row: Row, collection: str, recipient: str, reason: str, about: str | None) -> Row:
@@ -236,5 +249,3 @@ def notice(row: Row, collection: str, recipient: str, reason: str, about: str | 
         "is_read": False,
         "created_at": sorting(row),
     }
-
-

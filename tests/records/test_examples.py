@@ -108,7 +108,7 @@ async def test_e4_e5_a_like_made_again_under_another_key(run: Run, commits: int)
     a1 = net.uri("alice", "post/a1")
     steps: list[list[Any]] = [["+like/l1", like(a1)], ["-like/l1"], ["+like/l2", like(a1)]]
     if commits == 1:
-        steps = [sum(steps, [])]
+        steps = [[part for step in steps for part in step]]
     for step in steps:
         net.does("bob", *step)
     found = await run(net)
@@ -453,5 +453,3 @@ async def notification_ids(database: str) -> list[int]:
         return [row[0] for row in await connection.fetch("select id from appview.notifications order by id")]
     finally:
         await connection.close()
-
-

@@ -25,7 +25,7 @@ async def test_sessions_carry_our_settings(database: str) -> None:
         assert pool.get_max_size() == 3
         names = ["application_name", "jit", "synchronous_commit", "statement_timeout", "TimeZone"]
         found = [await pool.fetchval("SELECT current_setting($1)", name) for name in names]
-    assert found == [session_name(), "off", "off", "7s", "UTC"]
+    assert found == [session_name(), "off", "on", "7s", "UTC"]
 
 
 async def test_an_unreachable_server_is_named_without_its_password() -> None:
