@@ -18,11 +18,11 @@ from typing import NamedTuple
 from firehose_indexer.config import Settings
 from firehose_indexer.database import Database, opened
 from firehose_indexer.errors import ConfigError
+from firehose_indexer.identity.file import read_identities
 from firehose_indexer.indexer import Indexer, no_checkpoint
 from firehose_indexer.log import Log
 from firehose_indexer.metrics import Metrics
 from firehose_indexer.ops.console import Console, duration
-from firehose_indexer.ops.documents import documents
 from firehose_indexer.ops.dump import dump
 from firehose_indexer.ops.stage import Stage
 from firehose_indexer.records.registry import Registry
@@ -111,7 +111,7 @@ async def replay(
     stage = Stage(console, log, shutdown)
     begun = time.monotonic()
     if identities is not None:
-        documents(identities)
+        list(read_identities(identities))  # only looked through: nothing is verified yet
     async with _standing(settings, stage) as house:
         vitals = house.vitals
         indexer = Indexer(settings, house.database, vitals, checkpoint)

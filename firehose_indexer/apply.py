@@ -144,6 +144,8 @@ class Applier:
         if known is None or known.rev is None:
             batch.seen.add(event.did)
             batch.outcomes["ignore", "unknown_repo"] += 1
+        elif known.broken is not None:
+            batch.outcomes["ignore", "desynchronized"] += 1
         elif signed.rev < known.rev or (signed.rev == known.rev and signed.data == known.data):
             batch.outcomes["ignore", str(Reason.rev_stale)] += 1
         elif signed.data == known.data:

@@ -9,6 +9,7 @@ from pathlib import Path
 from firehose_indexer.errors import ConfigError
 from firehose_indexer.identity.document import Identity, read_document
 from firehose_indexer.identity.outcome import DidDocument
+from firehose_indexer.repo.syntax import is_did
 
 MAX_LINE = 262_144 * 2
 
@@ -27,9 +28,11 @@ def read_identities(path: Path) -> Iterator[Identity]:
 def _document(path: Path, number: int, line: str) -> Identity:
     try:
         document = json.loads(line) if len(line) <= MAX_LINE else None
-        did = document["id"] if isinstance(document, dict) else None
-        return read_document(str(did), document, local=True)
-    except (ValueError, KeyError, RecursionError, DidDocument) as error:
+        did = document.get("id") if isinstance(document, dict) else None
+        if not isinstance(did, str) or not is_did(did):
+            raise DidDocument("no DID")
+        return read_document(did, document, local=True)
+    except (ValueError, RecursionError, DidDocument) as error:
         raise ConfigError(
-            f"{path}, line {number}: not a DID document ({error})", hint="check --identities"
+            f"{path}, line {number} is not a DID document ({error})", hint="one JSON object per line"
         ) from None

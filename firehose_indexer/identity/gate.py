@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import IntEnum
-from typing import Final
+from itertools import count
+from typing import Final, NamedTuple
 
 WAITING: Final = 50_000
 PER_HOST: Final = 4
@@ -33,12 +34,23 @@ class Ticket:
         self.priority = priority
         self.begun_at: float | None = None
         """When its first request went out."""
-        self.waits: set[asyncio.Future[bool]] = set()
+        self.waits: dict[asyncio.Future[bool], bool] = {}
+        """Its places in the queues, and whether each leads to the directory."""
+
+
+class _Waiting(NamedTuple):
+    ticket: Ticket
+    arrival: int
+
+
+Queue = dict[asyncio.Future[bool], _Waiting]
 
 
 class Gate:
-    """``limit`` slots, ``reserved`` of them for live errands only, and a bounded queue before them.
+    """``limit`` slots and a bounded queue before them.
 
+    ``reserved`` of the slots are for live errands to the PLC directory only: hosts that strangers name may
+    all hang at once, and must not keep from us the directory, which knows nearly everybody.
     When ``bound`` are waiting the least urgent, the last to come first, is refused.
     """
 
@@ -50,14 +62,21 @@ class Gate:
         self._open_to_all = max(1, limit - reserved)
         self._bound = bound
         self._per_host = per_host
-        self._queues: list[dict[asyncio.Future[bool], Ticket]] = [{} for _ in Priority]
+        self._queues: list[tuple[Queue, Queue]] = [({}, {}) for _ in Priority]
+        """By priority; the second of each pair leads to the directory."""
+        self._arrivals = count()
         self._hosts: dict[str, tuple[asyncio.Semaphore, int]] = {}
 
     @asynccontextmanager
-    async def slot(self, ticket: Ticket, host: str | None = None) -> AsyncIterator[None]:
-        """Wait for a turn and hold it. ``host``: at most four at a time go there. Raises Full."""
+    async def slot(
+        self, ticket: Ticket, host: str | None = None, *, directory: bool = False
+    ) -> AsyncIterator[None]:
+        """Wait for a turn and hold it. Raises Full.
+
+        ``host``: at most four at a time go there. ``directory``: the errand leads to the PLC directory.
+        """
         if host is None:
-            async with self._slot(ticket):
+            async with self._slot(ticket, directory=directory):
                 yield
             return
         semaphore, users = self._hosts.get(host) or (asyncio.Semaphore(self._per_host), 0)
@@ -71,7 +90,7 @@ class Gate:
             finally:
                 self.waiting -= 1
             try:
-                async with self._slot(ticket):
+                async with self._slot(ticket, directory=directory):
                     yield
             finally:
                 semaphore.release()
@@ -85,28 +104,29 @@ class Gate:
         """Let an errand that somebody more urgent has joined move up."""
         if priority >= ticket.priority:
             return
-        for future in ticket.waits:
-            del self._queues[ticket.priority][future]
-            self._queues[priority][future] = ticket
+        for future, directory in ticket.waits.items():
+            del self._queues[ticket.priority][directory][future]
+            self._queues[priority][directory][future] = _Waiting(ticket, next(self._arrivals))
         ticket.priority = priority
         self._wake()
 
     @asynccontextmanager
-    async def _slot(self, ticket: Ticket) -> AsyncIterator[None]:
-        common = await self._enter(ticket)
+    async def _slot(self, ticket: Ticket, *, directory: bool) -> AsyncIterator[None]:
+        common = await self._enter(ticket, directory)
         try:
             yield
         finally:
             self._leave(common)
 
-    async def _enter(self, ticket: Ticket) -> bool:
+    async def _enter(self, ticket: Ticket, directory: bool) -> bool:
         """Whether the slot taken is one of those open to all."""
-        if self._may(ticket.priority) and not any(self._queues[: ticket.priority + 1]):
-            return self._take(ticket)
+        # Whoever waits may not go yet, or a leaving one had woken it: nobody is overtaken here.
+        if self._may(ticket.priority, directory):
+            return self._take(ticket.priority, directory)
         self._make_room(ticket.priority)
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._queues[ticket.priority][future] = ticket
-        ticket.waits.add(future)
+        self._queues[ticket.priority][directory][future] = _Waiting(ticket, next(self._arrivals))
+        ticket.waits[future] = directory
         self.waiting += 1
         try:
             return await future
@@ -120,25 +140,27 @@ class Gate:
     def _make_room(self, priority: Priority) -> None:
         if self.waiting < self._bound:
             return
-        for queue in reversed(self._queues[priority + 1 :]):
-            if queue:
-                future, ticket = next(reversed(queue.items()))
-                self._drop(ticket, future)
+        for pair in reversed(self._queues[priority + 1 :]):
+            lasts = [next(reversed(queue.items())) for queue in pair if queue]
+            if lasts:
+                future, last = max(lasts, key=lambda item: item[1].arrival)
+                self._drop(last.ticket, future)
                 if not future.done():
                     future.set_exception(Full())
                 return
         raise Full
 
     def _drop(self, ticket: Ticket, future: asyncio.Future[bool]) -> None:
-        del self._queues[ticket.priority][future]
-        ticket.waits.discard(future)
+        del self._queues[ticket.priority][ticket.waits.pop(future)][future]
         self.waiting -= 1
 
-    def _may(self, priority: Priority) -> bool:
-        return self.busy < self._limit and (priority == Priority.live or self._common < self._open_to_all)
+    def _may(self, priority: Priority, directory: bool) -> bool:
+        return self.busy < self._limit and (
+            _reserved(priority, directory) or self._common < self._open_to_all
+        )
 
-    def _take(self, ticket: Ticket) -> bool:
-        common = ticket.priority != Priority.live
+    def _take(self, priority: Priority, directory: bool) -> bool:
+        common = not _reserved(priority, directory)
         self.busy += 1
         self._common += common
         return common
@@ -149,9 +171,18 @@ class Gate:
         self._wake()
 
     def _wake(self) -> None:
-        for priority, queue in zip(Priority, self._queues, strict=True):
-            while queue and self._may(priority):
-                future, ticket = next(iter(queue.items()))
-                self._drop(ticket, future)
+        for priority, pair in zip(Priority, self._queues, strict=True):
+            while heads := [
+                (*next(iter(queue.items())), directory)
+                for directory, queue in enumerate(pair)
+                if queue and self._may(priority, bool(directory))
+            ]:
+                future, first, directory = min(heads, key=lambda head: head[1].arrival)
+                self._drop(first.ticket, future)
                 if not future.done():  # cancelled, and not yet told so
-                    future.set_result(self._take(ticket))
+                    future.set_result(self._take(priority, bool(directory)))
+
+
+def _reserved(priority: Priority, directory: bool) -> bool:
+    """Whether an errand may take a slot that is not open to all."""
+    return directory and priority == Priority.live

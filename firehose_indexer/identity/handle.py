@@ -6,7 +6,7 @@ import asyncio
 from typing import Final, Protocol
 
 from firehose_indexer.guard import OutboundFailed, OutboundRefused
-from firehose_indexer.identity.outcome import HandleNotFound, Unanswered
+from firehose_indexer.identity.outcome import DidFailed, HandleNotFound, ResolutionError, Unanswered
 from firehose_indexer.identity.plc import raise_unanswered
 from firehose_indexer.identity.web import MAX_REDIRECTS, allowed_tld
 from firehose_indexer.names import Lame, NoSuchName
@@ -21,6 +21,10 @@ class Ambiguous(HandleNotFound):
     """The DNS names more than one DID: nobody's answer is better than another's."""
 
 
+Said = str | ResolutionError
+"""What one of the two ways told: a DID, or why not."""
+
+
 class Texts(Protocol):
     """Names, or a test's stand-in for it."""
 
@@ -33,6 +37,20 @@ def normal_handle(text: str, *, local: bool = False) -> str:
     if not is_handle(handle) or not allowed_tld(handle, local=local):
         raise HandleNotFound("not a handle that can be looked up")
     return handle
+
+
+def settled(dns: Said) -> bool:
+    """Whether the DNS has spoken, so that the handle's web server need not."""
+    return isinstance(dns, str | Ambiguous)
+
+
+def preferred(dns: Said, https: Said) -> str:
+    """The DID, by the DNS if it knows one. Raises what was told when neither does."""
+    for said in (dns,) if settled(dns) else (dns, https):
+        if isinstance(said, str):
+            return said
+    # A no counts only if both have spoken.
+    raise dns if isinstance(dns, DidFailed | Ambiguous) or isinstance(https, str) else https
 
 
 async def resolve_dns(texts: Texts, handle: str, seconds: float) -> str:

@@ -161,7 +161,7 @@ class Network:
         while True:
             breaker.check()
             try:
-                async with self.gate.slot(ticket, crowd):
+                async with self.gate.slot(ticket, crowd, directory=kind == "plc"):
                     with breaker.attempt():
                         if ticket.begun_at is None:
                             ticket.begun_at = clock()

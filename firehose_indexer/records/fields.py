@@ -125,7 +125,7 @@ def blob_cid(value: object) -> bytes | None:
             if field in value:
                 return blob_cid(value[field])
         return None
-    if isinstance(value, bytes):
+    if type(value) is bytes:  # a byte string that merely looks like a CID is of a type of its own
         return value if len(value) == 36 and value[:4] in BLOB_PREFIXES else None
     return cid_from_text(value) if isinstance(value, str) else None
 

@@ -28,7 +28,7 @@ def row(record: Record) -> BlockRow:
     value = record.value
     subject = fields.required_did(record, "subject")
     created_at = fields.created_at(record)
-    unusable = ("createdAt",) if created_at is None and "createdAt" in value else ()
+    unusable = ("createdAt",) if created_at is None and value.get("createdAt") is not None else ()
     extra = fields.extra(record, KNOWN, unusable) if unusable or not KNOWN.issuperset(value) else None
     return BlockRow(created_at, record.time, record.did, subject, False, record.rkey, record.cid, extra)
 

@@ -49,7 +49,7 @@ def subject_row(record: Record) -> SubjectRow:
             via_actor, via_rkey = via.did, via.rkey
         else:
             unusable = ("via",)
-    if created_at is None and "createdAt" in value:
+    if created_at is None and value.get("createdAt") is not None:
         unusable = (*unusable, "createdAt")
     extra = fields.extra(record, KNOWN, unusable) if unusable or not KNOWN.issuperset(value) else None
     cells = (

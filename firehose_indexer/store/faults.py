@@ -66,3 +66,10 @@ def _by_state(state: str) -> Fault:
     if state in _RETRY:
         return Fault.retry
     return Fault.data if state[:2] in _DATA_CLASSES else Fault.fatal
+
+
+def said(error: BaseException) -> str:
+    """The server's sentence about an error, without the row that it likes to quote beneath."""
+    sentence = str(error).partition("\n")[0][:300]
+    state = getattr(error, "sqlstate", None)
+    return f"{state}: {sentence}" if state else sentence

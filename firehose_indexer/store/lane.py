@@ -20,7 +20,7 @@ from firehose_indexer.records.base import Table
 from firehose_indexer.store.actors import Actors
 from firehose_indexer.store.batch import Batch, Change, refusal_of
 from firehose_indexer.store.bisect import bad_changes
-from firehose_indexer.store.faults import Fault, fault_of
+from firehose_indexer.store.faults import Fault, fault_of, said
 from firehose_indexer.store.lock import Fenced
 from firehose_indexer.store.tables import WouldCollide
 from firehose_indexer.store.writer import Writer
@@ -173,10 +173,10 @@ class Lane:
             raise error
         for table, key in found:
             change = batch.changes[table][key]
-            refusal = refusal_of(change.op, RecordError(Reason.db_refused, str(error)[:500]))
+            refusal = refusal_of(change.op, RecordError(Reason.db_refused, said(error)))
             batch.refused_ops[(change.op.did, change.op.path)] = refusal
             batch.changes[table][key] = Change(None, change.op, fresh=False)
-            self._log.error("record.refused", path=change.op.path, did=change.op.did, error=str(error)[:200])
+            self._log.error("record.refused", path=change.op.path, did=change.op.did, error=said(error))
 
     async def _trial(self, batch: Batch) -> bool:
         """Whether Postgres takes ``batch``; writes nothing."""

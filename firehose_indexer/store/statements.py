@@ -63,6 +63,10 @@ class TableSql:
         light = ", ".join(f"null as {c}" if c in table.heavy else f"t.{c}" for c in columns)
         self.select = f"select {light} from {self.name} t join {unnest(table.key)} on {matches(table.key)}"
         self.delete = f"delete from {self.name} t using {unnest(table.key)} where {matches(table.key)}"
+        self.mend_first_instant = (
+            f"update {self.name} t set created_at = '0001-01-01 00:00:00+00' "
+            f"from {unnest(table.key)} where {matches(table.key)}"
+        )
         if table.group:
             self._group(light)
 

@@ -6,6 +6,7 @@ over rows.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -20,6 +21,9 @@ from firehose_indexer.store.statements import TableSql, array_literal
 DIGEST = 4
 """Bytes before the digest in every record's CID, 01 71 12 20: tables keep the 32 that differ."""
 Changes = dict[RecordKey, Change]
+FIRST_INSTANT = datetime.min.replace(tzinfo=UTC)
+
+"""Some clients' zero, and a date; but the driver writes it as -infinity."""
 
 
 class WouldCollide(Exception):
@@ -153,6 +157,10 @@ class TableWriter:
             await connection.execute(sql.delete, *arrays(key, sorted(plan.delete), terms))
         if plan.insert:
             await self._copy(connection, plan.insert, terms)
+            first = [row for row in plan.insert if row.created_at == FIRST_INSTANT]
+            if first:
+                keys = arrays(key, list(map(sql.key_of, first)), terms)
+                await connection.execute(sql.mend_first_instant, *keys)
         if plan.show:
             await connection.execute(sql.set_shadow, *arrays(key, sorted(plan.show), terms))
 

@@ -5,6 +5,7 @@ import re
 import sys
 from typing import Any
 
+from firehose_indexer.sim import clock
 from firehose_indexer.sim.network import Network
 from firehose_indexer.sim.relay import Relay
 from firehose_indexer.sim.world import World
@@ -25,7 +26,7 @@ def red_for(*codes: str):
 
 
 async def test_ready_is_red_while_the_relay_is_gone_and_green_when_it_is_back(database):
-    world = World(5, 10)
+    world = World(5, 10, now=clock.wall())
     relay = Relay()
     async with (
         relay,
@@ -40,7 +41,7 @@ async def test_ready_is_red_while_the_relay_is_gone_and_green_when_it_is_back(da
 
 
 async def test_ready_is_red_while_postgres_is_away_and_green_when_it_is_back():
-    world = World(5, 10)
+    world = World(5, 10, now=clock.wall())
     with throwaway_folder() as folder:
         server = EmbeddedPostgres(folder, durable=False, elsewhere=folder / "elsewhere")
         await server.start()
@@ -54,6 +55,8 @@ async def test_ready_is_red_while_postgres_is_away_and_green_when_it_is_back():
                     await program.until("/readyz", red_for("lock", "writer", "database"))
                     assert (await program.ask("/healthz"))[0] == 200
                     await server.start()
+                    stood = network.relay.newest
+                    await program.until("/status", lambda _, body: (body["watermark"] or 0) > stood)
                     await program.until("/readyz", ready)
                 publishing.cancel()
         finally:

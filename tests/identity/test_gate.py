@@ -18,34 +18,46 @@ class Errands:
         self.go = asyncio.Event()
 
     async def send(
-        self, name: str, priority: Priority, host: str | None = None
+        self, name: str, priority: Priority, host: str | None = None, *, directory: bool = False
     ) -> tuple[Ticket, asyncio.Task]:
         ticket = Ticket(priority)
-        task = self.tasks.create_task(self._run(name, ticket, host))
+        task = self.tasks.create_task(self._run(name, ticket, host, directory))
         await asyncio.sleep(0)
         return ticket, task
 
-    async def _run(self, name: str, ticket: Ticket, host: str | None) -> None:
+    async def _run(self, name: str, ticket: Ticket, host: str | None, directory: bool) -> None:
         try:
-            async with self.gate.slot(ticket, host):
+            async with self.gate.slot(ticket, host, directory=directory):
                 self.inside.append(name)
                 await self.go.wait()
         except Full:
             self.refused.append(name)
 
 
-async def test_5_of_15_slots_stay_free_for_live_errands():
+async def test_5_of_15_slots_stay_free_for_live_errands_to_the_directory():
     gate = Gate(15, 5)
     async with asyncio.TaskGroup() as tasks:
         errands = Errands(gate, tasks)
-        for number in range(20):
-            await errands.send(f"common {number}", Priority.hydration)
+        for number in range(10):
+            await errands.send(f"common {number}", Priority.hydration, directory=True)
+            await errands.send(f"web {number}", Priority.live, f"{number}.example.com")
         assert (len(errands.inside), gate.busy, gate.waiting) == (10, 10, 10)
         for number in range(7):
-            await errands.send(f"live {number}", Priority.live)
+            await errands.send(f"live {number}", Priority.live, directory=True)
         assert (gate.busy, gate.waiting) == (15, 12)
         errands.go.set()
     assert (gate.busy, gate.waiting, len(errands.inside)) == (0, 0, 27)
+
+
+async def test_live_errands_are_served_as_they_came_where_a_slot_suits_both():
+    gate = Gate(1, 0)
+    async with asyncio.TaskGroup() as tasks:
+        errands = Errands(gate, tasks)
+        await errands.send("first", Priority.live)
+        for name, directory in (("plc 1", True), ("web", False), ("plc 2", True)):
+            await errands.send(name, Priority.live, directory=directory)
+        errands.go.set()
+    assert errands.inside == ["first", "plc 1", "web", "plc 2"]
 
 
 async def test_the_most_urgent_goes_first_and_a_promoted_errand_moves_up():

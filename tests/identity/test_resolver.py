@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 
@@ -137,6 +138,20 @@ async def test_a_did_web_host_that_hangs_does_not_slow_plc(rig):
         await until(lambda: silent.requests == 1)
         assert await resolver.prefetch(dids) == ({}, {})
         assert not waiting.done()
+        waiting.cancel()
+
+
+async def test_20_did_web_hosts_that_hang_leave_the_reserved_slots_to_plc(rig):
+    dids = [rig.account(number) for number in range(200)]
+    async with AsyncExitStack() as stack, rig.resolver() as resolver:
+        hosts = [await stack.enter_async_context(Host({})) for _ in range(20)]
+        for host in hosts:
+            host.trouble("/", slow(30))
+        hanging = [f"did:web:localhost%3A{host.port}" for host in hosts]
+        waiting = asyncio.ensure_future(resolver.prefetch(hanging))
+        await until(lambda: sum(host.requests for host in hosts) == 10)
+        assert await resolver.prefetch(dids, wait=5) == ({}, {})
+        assert (sum(host.requests for host in hosts), resolver.snapshot().waiting) == (10, 10)
         waiting.cancel()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
@@ -109,7 +108,4 @@ def _text(row: Row) -> str:
 
 
 def _plain(value: Any) -> str:
-    # the driver writes the first instant of year 1 as -infinity, and reads that without a zone
-    if value == datetime.min:
-        value = value.replace(tzinfo=UTC)
     return value.hex() if isinstance(value, bytes) else str(value)

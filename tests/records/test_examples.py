@@ -303,7 +303,7 @@ T = datetime(2026, 3, 1, 0, 0, 1, tzinfo=UTC)
         (17, None, T),
         (None, None, T),
         ("0000-01-01T00:00:00Z", None, T),
-        ("0001-01-02T00:00:00Z", datetime(1, 1, 2, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)),
         ("9999-12-31T23:59:59Z", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), T),
         ("9999-12-31T23:59:59-01:00", None, T),
         ("2024-05-01T09:00:00+09:00", datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 5, 1, tzinfo=UTC)),
