@@ -70,7 +70,7 @@ async def run(
         recorder = recorder_into(settings, sources[0], house.metrics)
         session = Session(
             sources,
-            dialing(settings),
+            dialing(settings, house.metrics),
             house.metrics,
             position=indexer.watermarks.of,
             other_position=indexer.watermarks.of_another,

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from firehose_indexer.errors import ConfigError
 from firehose_indexer.kinds import (
     ADDRESS,
+    ADDRESSES,
     DSN,
     FOLDER,
     SWITCH,
@@ -178,7 +179,7 @@ class Settings:
         "identity", whole(1, 600), 60, "Seconds that it is left alone at first."
     )
     dns_servers: tuple[str, ...] | None = _setting(
-        "identity", WORDS, None, "Addresses of the DNS servers to ask.", shown="system"
+        "identity", ADDRESSES, None, "DNS servers to ask.", shown="system"
     )
     outbound_proxy: str | None = _setting(
         "identity",

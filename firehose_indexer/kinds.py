@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -79,6 +80,16 @@ def _words(text: str) -> tuple[str, ...]:
     return found
 
 
+def _addresses(text: str) -> tuple[str, ...]:
+    words = _words(text)
+    for word in words:
+        try:
+            ip_address(word)
+        except ValueError:
+            raise ValueError(f"holds {word!r}, which is not an IP address") from None
+    return words
+
+
 def _folder(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("is not a path")
@@ -108,6 +119,7 @@ def _address(text: str) -> Bind:
 
 SWITCH = Kind("0 or 1", "0|1", _switch)
 WORDS = Kind("a comma-separated list, or @file", "LIST", _words)
+ADDRESSES = Kind("a comma-separated list of IP addresses, or @file", "LIST", _addresses)
 FOLDER = Kind("a path", "PATH", _folder)
 DSN = Kind("postgresql://user@host/database", "URL", _dsn)
 URL = Kind("https://host", "URL", _url)

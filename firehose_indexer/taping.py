@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from firehose_indexer.config import Settings
+from firehose_indexer.door import door
 from firehose_indexer.errors import ConfigError
 from firehose_indexer.log import Log
 from firehose_indexer.metrics import Metrics
@@ -25,9 +26,8 @@ from firehose_indexer.stream.session import Session
 from firehose_indexer.stream.source import Source, parse_source
 from firehose_indexer.stream.status import SessionStatus
 from firehose_indexer.stream.transport import Dialing
-from firehose_indexer.version import NAME, version
+from firehose_indexer.version import user_agent, version
 
-CONTACT = "https://github.com/firehose-indexer"
 LOOK_SECONDS = 0.2
 
 
@@ -53,7 +53,7 @@ async def record(
     )
     session = Session(
         sources,
-        dialing(settings),
+        dialing(settings, metrics),
         metrics,
         position=_nowhere,
         other_position=_nowhere,
@@ -135,9 +135,16 @@ def sources_of(settings: Settings) -> list[Source]:
     return [parse_source(text, allow_insecure=settings.stream_allow_insecure) for text in settings.relay_url]
 
 
-def dialing(settings: Settings) -> Dialing:
-    """How this program introduces itself to a relay."""
-    return Dialing(user_agent=f"{NAME}/{version()} (+{CONTACT})", queue_bytes=settings.stream_queue_mb << 20)
+def dialing(settings: Settings, metrics: Metrics) -> Dialing:
+    """How a relay is connected to.
+
+    Its operator chose RELAY_URL, which may well be private; where the relay redirects us a stranger chose.
+    """
+    return Dialing(
+        user_agent=user_agent(),
+        queue_bytes=settings.stream_queue_mb << 20,
+        guard=door(settings, metrics).addresses,
+    )
 
 
 async def _asked(shutdown: Shutdown, seconds: float | None) -> None:

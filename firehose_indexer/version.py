@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import metadata
 
 NAME = "firehose-indexer"
+CONTACT = "https://github.com/firehose-indexer"
 
 
 def version() -> str:
@@ -13,3 +14,8 @@ def version() -> str:
         return metadata.version(NAME)
     except metadata.PackageNotFoundError:
         return "0"
+
+
+def user_agent() -> str:
+    """How this program introduces itself to other people's servers."""
+    return f"{NAME}/{version()} (+{CONTACT})"

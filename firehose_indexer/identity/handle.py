@@ -39,18 +39,16 @@ def normal_handle(text: str, *, local: bool = False) -> str:
     return handle
 
 
-def settled(dns: Said) -> bool:
-    """Whether the DNS has spoken, so that the handle's web server need not."""
-    return isinstance(dns, str | Ambiguous)
-
-
 def preferred(dns: Said, https: Said) -> str:
-    """The DID, by the DNS if it knows one. Raises what was told when neither does."""
-    for said in (dns,) if settled(dns) else (dns, https):
-        if isinstance(said, str):
-            return said
+    """The DID of a handle, by the DNS if it names one. Raises why there is none."""
+    if isinstance(dns, str):
+        return dns
+    if isinstance(dns, Ambiguous):
+        raise dns
+    if isinstance(https, str):
+        return https
     # A no counts only if both have spoken.
-    raise dns if isinstance(dns, DidFailed | Ambiguous) or isinstance(https, str) else https
+    raise dns if isinstance(dns, DidFailed) else https
 
 
 async def resolve_dns(texts: Texts, handle: str, seconds: float) -> str:
@@ -68,11 +66,8 @@ async def resolve_dns(texts: Texts, handle: str, seconds: float) -> str:
     return _did(next(iter(dids), ""))
 
 
-async def resolve_https(
-    outbound: Outbound, handle: str, seconds: float, *, well_known: str = WELL_KNOWN
-) -> str:
-    """Raises HandleNotFound, Unanswered."""
-    url = well_known.format(handle=handle)
+async def resolve_https(outbound: Outbound, url: str, seconds: float) -> str:
+    """``url`` is ``WELL_KNOWN`` of the handle. Raises HandleNotFound, Unanswered."""
     try:
         answer = await outbound.get(url, limit=MAX_WELL_KNOWN, seconds=seconds, redirects=MAX_REDIRECTS)
     except OutboundRefused as error:

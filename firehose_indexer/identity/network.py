@@ -15,8 +15,10 @@ from firehose_indexer.identity.gate import Full, Gate, Ticket
 from firehose_indexer.identity.handle import (
     WELL_KNOWN,
     Ambiguous,
+    Said,
     Texts,
     normal_handle,
+    preferred,
     resolve_dns,
     resolve_https,
 )
@@ -109,30 +111,25 @@ class Network:
         """Ask both, prefer the DNS. Raises HandleNotFound, DidFailed, Postponed."""
         handle = normal_handle(handle, local=self.local)
         async with asyncio.TaskGroup() as tasks:
-            dns = tasks.create_task(
-                self._tried("dns", "", ticket, lambda s: resolve_dns(self._texts, handle, s))
-            )
-            https = tasks.create_task(self._tried("handle", handle, ticket, self._well_known(handle)))
+            dns = tasks.create_task(self.dns(handle, ticket))
+            https = tasks.create_task(self.well_known(handle, ticket))
             said = await dns
             if isinstance(said, str | Ambiguous):
                 https.cancel()
-        if isinstance(said, str):
-            return said
-        if isinstance(said, Ambiguous):
-            raise said
-        other = https.result()
-        if isinstance(other, str):
-            return other
-        # A no counts only if both have spoken.
-        raise said if isinstance(said, DidFailed) else other
+        return preferred(said, said if https.cancelled() else https.result())
 
-    def _well_known(self, handle: str) -> Callable[[float], Awaitable[str]]:
-        well_known = self.manners.well_known
-        return lambda seconds: resolve_https(self._outbound, handle, seconds, well_known=well_known)
+    async def dns(self, handle: str, ticket: Ticket) -> Said:
+        """What the DNS says of a ``normal_handle``."""
+        return await self._said("dns", "", ticket, lambda s: resolve_dns(self._texts, handle, s))
 
-    async def _tried(
+    async def well_known(self, handle: str, ticket: Ticket) -> Said:
+        """What the web server of a ``normal_handle`` says."""
+        url = self.manners.well_known.format(handle=handle)
+        return await self._said("handle", handle, ticket, lambda s: resolve_https(self._outbound, url, s))
+
+    async def _said(
         self, kind: Kind, host: str, ticket: Ticket, ask: Callable[[float], Awaitable[str]]
-    ) -> str | ResolutionError:
+    ) -> Said:
         try:
             return await self._ask(kind, host, ticket, ask)
         except (HandleNotFound, DidFailed) as error:

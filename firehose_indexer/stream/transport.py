@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from firehose_indexer.stream.frames import MAX_FRAME
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from websockets.http11 import Response
 
@@ -65,13 +65,15 @@ class ClosedError(Exception):
 
 
 class Dialing(NamedTuple):
-    """How to connect. ``guard(host, port)`` may refuse a redirect's target by raising OSError."""
+    """How to connect. The URL given is believed, the targets of redirects are not: ``guard(host, port)``
+    tells to which addresses such a connection may go, or refuses it by raising OSError.
+    """
 
     user_agent: str
     queue_bytes: int = 64 * 1024 * 1024
     max_message: int = MAX_FRAME + MARGIN
     ping_every: float = 20.0
-    guard: Callable[[str, int], Awaitable[None]] | None = None
+    guard: Callable[[str, int], Awaitable[Sequence[str]]] | None = None
 
 
 class Connection:
@@ -204,6 +206,9 @@ class _Dial(connect):
 
 
 async def _dial(url: str, dialing: Dialing) -> ClientConnection:
+    trusted = _place(url)
+    # The address that was judged is the one to connect to: a second lookup may give another.
+    judged: dict[str, str] = {}
     for _ in range(MAX_REDIRECTS + 1):
         try:
             return await _Dial(
@@ -216,14 +221,16 @@ async def _dial(url: str, dialing: Dialing) -> ClientConnection:
                 close_timeout=CLOSING,
                 max_size=dialing.max_message,
                 max_queue=READ_AHEAD,
+                **judged,
             )
         except InvalidStatus as error:
             answer = error.response
             if answer.status_code not in _REDIRECTS:
                 raise _refused(answer) from None
             url = _redirected(url, answer)
-            if dialing.guard is not None:
-                await _guard(url, dialing.guard)
+            judged = {}
+            if dialing.guard is not None and _place(url) != trusted:
+                judged["host"] = await _judged(url, dialing.guard)
         except (OSError, InvalidHandshake, InvalidURI, ValueError) as error:
             raise UnreachableError(_words(error)) from None
     raise UnreachableError(f"more than {MAX_REDIRECTS} redirects")
@@ -234,7 +241,7 @@ def _redirected(url: str, answer: Response) -> str:
     here = urlsplit(url)
     try:
         there = urlsplit(urljoin(url, answer.headers.get("Location", "")))
-        scheme = _SCHEMES.get(there.scheme)
+        scheme = _SCHEMES.get(there.scheme) if there.port != 0 else None
     except (LookupError, ValueError):
         scheme = None
     if scheme is None or not there.hostname:
@@ -244,12 +251,17 @@ def _redirected(url: str, answer: Response) -> str:
     return urlunsplit((scheme, there.netloc.rpartition("@")[2], there.path, here.query, ""))
 
 
-async def _guard(url: str, guard: Callable[[str, int], Awaitable[None]]) -> None:
-    parts = urlsplit(url)
+async def _judged(url: str, guard: Callable[[str, int], Awaitable[Sequence[str]]]) -> str:
+    """The address at which a redirect's target may be connected to."""
     try:
-        await guard(parts.hostname or "", parts.port or (443 if parts.scheme == "wss" else 80))
+        return (await guard(*_place(url)))[0]
     except OSError as error:
         raise UnreachableError(f"redirect refused: {error}") from None
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "wss" else 80)
 
 
 def _refused(answer: Response) -> RefusedError:

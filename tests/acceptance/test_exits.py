@@ -26,14 +26,17 @@ async def test_an_unusable_setting_exits_2(database):
 
 
 async def test_a_taken_port_exits_2(database):
-    async with running("run", RELAY_URL=NOWHERE, DATABASE_URL=database) as first:
-        port = (await first.address()).rpartition(":")[2]
-        async with running("replay", __file__, HTTP_BIND=f"127.0.0.1:{port}", DATABASE_URL=database) as other:
-            assert "writer lock" not in await told(other, 6)
     async with Relay() as taken:
         bind = f"127.0.0.1:{taken.port}"
         async with running("run", RELAY_URL=NOWHERE, DATABASE_URL=database, HTTP_BIND=bind) as program:
             assert f"cannot listen on {bind}" in await told(program, 2)
+
+
+async def test_when_another_indexer_has_both_port_and_lock_the_lock_is_told(database):
+    async with running("run", RELAY_URL=NOWHERE, DATABASE_URL=database) as first:
+        bind = (await first.address()).removeprefix("http://")
+        async with running("run", RELAY_URL=NOWHERE, DATABASE_URL=database, HTTP_BIND=bind) as other:
+            assert f"pid {first.process.pid}" in await told(other, 6)
 
 
 async def test_an_unreachable_database_exits_3():
@@ -72,7 +75,8 @@ async def test_a_cursor_in_the_future_exits_5_and_names_commands_that_exist(data
         async with running("cursor", "show", DATABASE_URL=database) as program:
             assert await program.ended() == 0
         async with running("run", "--future-cursor", "live", **given) as program:
-            await program.until("/readyz", lambda _, body: body["reasons"] is not None)
+            await program.until("/status", lambda _, body: body["source"]["state"] in {"live", "quiet"})
+            assert sum("relay.connected" in line for line in program.log) == 2  # refused once, then from now
 
 
 async def test_of_two_starts_at_once_one_runs_and_one_exits_6(database):
