@@ -45,8 +45,6 @@ class Scenario(NamedTuple):
 def scenarios(likes: int) -> list[Scenario]:
     return [
         Scenario("live-verify-off", {}),
-        Scenario("b500", {"BATCH_OPS": "500"}),
-        Scenario("b250", {"BATCH_OPS": "250", "STREAM_QUEUE_MB": "4"}),
         Scenario("live-verify-off-full-tables", {}, likes),
     ]
 

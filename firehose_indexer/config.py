@@ -37,6 +37,13 @@ T = TypeVar("T")
 
 GROUPS = ("source", "database", "batch", "identity", "quarantine", "recording", "server", "process")
 
+NOTES = {
+    "identity": "`run` verifies nothing in this version, so it asks for no identity: `resolve`, `plc-import` and"
+    " `doctor` do. What it heeds of these is `DNS_SERVERS` and `ALLOW_PRIVATE_HOSTS`, when a relay redirects it."
+    " RELAY_URL itself is your own choice, and may be private."
+}
+"""By group: what its sentences cannot say."""
+
 PREFIXES = (
     *("RESOLVER_", "FETCH_", "PENDING_", "LABEL_", "BACKFILL_", "RESYNC_", "AUDIT_", "PRUNE_"),
     *("QUARANTINE_", "STREAM_", "BATCH_", "RECORD_", "CAR_", "REPAIR_"),
@@ -151,16 +158,22 @@ class Settings:
     memory_mb: int = _setting("batch", whole(256, 1_048_576), 2048, "MB of memory that the process may use.")
 
     plc_url: str = _setting(
-        "identity", URL, "https://plc.directory", "Directory that did:plc accounts are asked for at."
+        "identity", URL, "https://plc.directory", "Directory that `resolve`, `plc-import` and `doctor` ask."
     )
     resolver_concurrency: int = _setting(
-        "identity", whole(1, 1000), 15, "Questions about identities in flight at a time."
+        "identity",
+        whole(1, 1000),
+        15,
+        "Questions of a resolver in flight at a time.",
     )
     resolver_cache_size: int = _setting(
         "identity", whole(1000, 10_000_000), 100_000, "Identities held in memory, about 1 KB each."
     )
     resolver_cache_ttl_hours: int = _setting(
-        "identity", whole(1, 720), 24, "Hours that an identity is believed; after half of them it is renewed."
+        "identity",
+        whole(1, 720),
+        24,
+        "Hours that an identity, asked for or imported, is believed; it is renewed after half of them.",
     )
     resolver_negative_ttl_seconds: int = _setting(
         "identity",
@@ -179,18 +192,21 @@ class Settings:
         "identity", whole(1, 600), 60, "Seconds that it is left alone at first."
     )
     dns_servers: tuple[str, ...] | None = _setting(
-        "identity", ADDRESSES, None, "DNS servers to ask.", shown="system"
+        "identity", ADDRESSES, None, "DNS servers to ask for hosts and handles.", shown="system"
     )
     outbound_proxy: str | None = _setting(
         "identity",
         URL,
         None,
-        "Proxy for HTTP to hosts that strangers name; it must itself refuse private addresses.",
+        "Proxy for HTTP, not for relays; it must itself refuse private addresses.",
         shown="none",
         secret=True,
     )
     allow_private_hosts: bool = _setting(
-        "identity", SWITCH, False, "Allow http, any port and private addresses: for tests and devnets only."
+        "identity",
+        SWITCH,
+        False,
+        "Allow http, any port and private addresses, where a relay redirects us included: for tests and devnets.",
     )
 
     quarantine_max_mb: int = _setting(

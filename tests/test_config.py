@@ -62,6 +62,7 @@ def test_every_setting_has_a_group_and_a_sentence(name):
         ("DATABASE_URL", "mysql://x"),
         ("RELAY_URL", ","),
         ("RELAY_URL", "@/nowhere"),
+        ("DNS_SERVERS", "9.9.9.9,dns.example.com"),
         ("LOG_LEVEL", "loud"),
     ],
 )

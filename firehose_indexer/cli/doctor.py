@@ -16,7 +16,7 @@ from firehose_indexer.config import Settings
 if TYPE_CHECKING:
     from firehose_indexer.ops.doctor import Finding
 
-Category = Literal["environment", "config", "database", "relay", "http"]
+Category = Literal["environment", "config", "database", "relay", "identity", "http"]
 _SIGNS = {"good": "✔", "consider": "!", "bad": "✘"}
 
 
@@ -26,7 +26,7 @@ def register(app: App) -> None:
         "Check what the indexer stands on; exits 1 if something must be fixed.",
         "firehose-indexer doctor",
         "firehose-indexer doctor --offline --json",
-        settings=("source", "database", "batch", "server"),
+        settings=("source", "database", "batch", "identity", "server"),
     )
     def doctor(
         call: Call,
@@ -35,7 +35,7 @@ def register(app: App) -> None:
         offline: Annotated[bool, Parameter(negative="", help="Leave the network alone.")] = False,
         category: Annotated[
             Category | None,
-            Parameter(metavar="NAME", help="One of environment, config, database, relay, http."),
+            Parameter(metavar="NAME", help="One of environment, config, database, relay, identity, http."),
         ] = None,
         json: Json = False,
     ) -> int:

@@ -12,7 +12,17 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from firehose_indexer import config
-from firehose_indexer.cli import cursor, database, doctor, recordings, run, settings, simulate, version
+from firehose_indexer.cli import (
+    cursor,
+    database,
+    doctor,
+    identity,
+    recordings,
+    run,
+    settings,
+    simulate,
+    version,
+)
 from firehose_indexer.cli.call import Call
 from firehose_indexer.cli.complaint import complain, usage
 from firehose_indexer.cli.page import PlainPage
@@ -50,7 +60,7 @@ def build() -> App:
         group_arguments=Group("Arguments", sort_key=0),
         default_parameter=Parameter(show_default=False, show_env_var=False, show_choices=False),
     )
-    for room in (run, recordings, simulate, database, cursor, settings, doctor, version):
+    for room in (run, recordings, simulate, database, cursor, identity, settings, doctor, version):
         room.register(app)
 
     @app.meta.default

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import IO, Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from firehose_indexer.answers import Answer
 from firehose_indexer.guard import OutboundFailed
@@ -82,10 +82,15 @@ async def import_directory(
 
 
 async def import_file(
-    lines: IO[bytes], staging: Staging, *, told: Callable[[Staged], None] = lambda _: None
+    lines: Iterator[bytes],
+    staging: Staging,
+    *,
+    page: int = 10 * PAGE,
+    told: Callable[[Staged], None] = lambda _: None,
 ) -> Imported:
-    """A downloaded export, plain or opened by whatever inflates it."""
-    return await _import(_file_pages(lines), staging, (await staging.begun()).operations, told)
+    """A downloaded export, inflated and in its order. What an earlier call has staged is passed over."""
+    count, until = await staging.begun()
+    return await _import(_file_pages(lines, until, page), staging, count, told)
 
 
 async def _import(
@@ -150,12 +155,13 @@ async def _ask(
     raise ImportFailed(f"{url}: {said}")
 
 
-async def _file_pages(lines: IO[bytes]) -> AsyncIterator[Page]:
-    until = None
-    while some := await asyncio.to_thread(lambda: list(islice(lines, 10 * PAGE))):
+async def _file_pages(lines: Iterator[bytes], staged: datetime | None, size: int) -> AsyncIterator[Page]:
+    until = staged
+    while some := await asyncio.to_thread(lambda: list(islice(lines, size))):
         page = _page(some, until, len(some) + 1)
         until = page.until
-        yield page
+        fresh = [one for one in page.operations if staged is None or one.created_at >= staged]
+        yield page._replace(operations=fresh)
 
 
 def _page(lines: Iterable[bytes], before: datetime | None, size: int) -> Page:

@@ -122,6 +122,16 @@ class Shelf(Protocol):
         ...
 
 
+class NoShelf:
+    """A ``Shelf`` that holds nothing: for a process that asks once and ends."""
+
+    async def load(self, _dids: Collection[str]) -> Sequence[Finding]:
+        return ()
+
+    async def save(self, _findings: Sequence[Finding]) -> None:
+        """Nothing survives."""
+
+
 class Lru(Generic[V]):
     """At most ``size`` entries, those used last."""
 

@@ -6,6 +6,7 @@ import asyncio
 from typing import Final, Protocol
 
 from firehose_indexer.guard import OutboundFailed, OutboundRefused
+from firehose_indexer.identity.cache import HandleState
 from firehose_indexer.identity.outcome import DidFailed, HandleNotFound, ResolutionError, Unanswered
 from firehose_indexer.identity.plc import raise_unanswered
 from firehose_indexer.identity.web import MAX_REDIRECTS, allowed_tld
@@ -49,6 +50,13 @@ def preferred(dns: Said, https: Said) -> str:
         return https
     # A no counts only if both have spoken.
     raise dns if isinstance(dns, DidFailed) else https
+
+
+def verdict(did: str, said: Said) -> HandleState:
+    """Whether the handle that ``did`` claims leads back to it."""
+    if isinstance(said, DidFailed):
+        return HandleState.unknown
+    return HandleState.valid if said == did else HandleState.invalid
 
 
 async def resolve_dns(texts: Texts, handle: str, seconds: float) -> str:

@@ -14,7 +14,7 @@ from firehose_indexer.identity.document import Identity
 from firehose_indexer.identity.documents import PATIENCE, Documents, Prefetched
 from firehose_indexer.identity.flights import Flights, landed
 from firehose_indexer.identity.gate import Priority, Ticket
-from firehose_indexer.identity.handle import normal_handle
+from firehose_indexer.identity.handle import Said, normal_handle, verdict
 from firehose_indexer.identity.network import Network
 from firehose_indexer.identity.outcome import (
     DidFailed,
@@ -196,13 +196,12 @@ class Resolver:
     ) -> HandleState:
         if identity.handle is None:
             return HandleState.invalid
+        said: Said
         try:
-            found = await self.handle(identity.handle, fresh=fresh, wait=wait, priority=priority)
-        except DidFailed:
-            return HandleState.unknown
-        except ResolutionError:
-            return HandleState.invalid
-        return HandleState.valid if found == identity.did else HandleState.invalid
+            said = await self.handle(identity.handle, fresh=fresh, wait=wait, priority=priority)
+        except ResolutionError as error:
+            said = error
+        return verdict(identity.did, said)
 
     async def _look_up(self, handle: str, ticket: Ticket) -> str:
         """The errand of a flight: ask the network, and remember what it said."""

@@ -39,6 +39,10 @@ def web_host(did: str, *, local: bool = False) -> str:
 
 async def resolve_web(outbound: Outbound, host: str, did: str, seconds: float) -> Identity:
     """One attempt at ``web_host``'s host. Raises DidNotFound, DidDocument, Unanswered."""
+    return await ask_for_document(outbound, document_url(host), did, seconds, redirects=MAX_REDIRECTS)
+
+
+def document_url(host: str) -> str:
+    """Where the document of ``web_host``'s host is."""
     scheme = "http" if host.partition(":")[0] == "localhost" else "https"
-    url = f"{scheme}://{host}/.well-known/did.json"
-    return await ask_for_document(outbound, url, did, seconds, redirects=MAX_REDIRECTS)
+    return f"{scheme}://{host}/.well-known/did.json"

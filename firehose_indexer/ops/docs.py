@@ -10,7 +10,7 @@ from pathlib import Path
 from cyclopts import App
 from rich.console import Console
 
-from firehose_indexer.config import GROUPS, PREFIXES, SETTINGS, WITHOUT_EFFECT
+from firehose_indexer.config import GROUPS, NOTES, PREFIXES, SETTINGS, WITHOUT_EFFECT
 from firehose_indexer.metrics import Metrics
 from firehose_indexer.version import NAME
 
@@ -58,6 +58,7 @@ def _configuration() -> str:
         lines += [
             f"## {group.capitalize()}",
             "",
+            *([NOTES[group], ""] if group in NOTES else []),
             "| Variable | Flag | Default | Value | Meaning |",
             "|---|---|---|---|---|",
         ]

@@ -18,8 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from firehose_indexer.config import Settings
+from firehose_indexer.door import door, names, refuse_directory
 from firehose_indexer.errors import IndexerError
+from firehose_indexer.guard import OutboundError
+from firehose_indexer.identity.document import MAX_DOCUMENT
+from firehose_indexer.identity.network import ATTEMPT_SECONDS
+from firehose_indexer.identity.outcome import Unanswered
+from firehose_indexer.identity.plc import raise_unanswered
 from firehose_indexer.masking import mask
+from firehose_indexer.metrics import Metrics
+from firehose_indexer.names import NoSuchName
 from firehose_indexer.ops.probe import first_event
 from firehose_indexer.store import migrations
 from firehose_indexer.store.binaries import find_binaries
@@ -27,10 +35,13 @@ from firehose_indexer.store.inspect import inspect
 from firehose_indexer.stream.source import parse_source
 
 GOOD, CONSIDER, BAD = "good", "consider", "bad"
-CATEGORIES = ("environment", "config", "database", "relay", "http")
+CATEGORIES = ("environment", "config", "database", "relay", "identity", "http")
+NETWORKED = {"relay", "identity"}
 _CHECK_SECONDS = 30.0
 _GIB = 1 << 30
 _CLOCK_SECONDS = 5.0
+_KNOWN_DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+_KNOWN_TXT = "_atproto.atproto.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +79,11 @@ def checks(*, offline: bool, only: str = "") -> list[tuple[str, Check]]:
         ("config", configuration),
         ("database", database),
         ("relay", relay),
+        ("identity", identity),
         ("http", http),
     ]
     return [
-        (name, check) for name, check in every if only in {"", name} and not (offline and name == "relay")
+        (name, check) for name, check in every if only in {"", name} and not (offline and name in NETWORKED)
     ]
 
 
@@ -168,6 +180,13 @@ async def relay(settings: Settings) -> list[Finding]:
     return found
 
 
+async def identity(settings: Settings) -> list[Finding]:
+    """Whether the directory and the DNS answer, with whatever. Without proof nothing depends on them."""
+    refuse_directory(settings)
+    failing = CONSIDER if settings.verify == "off" else BAD
+    return [await _directory(settings, failing), await _dns(settings, failing)]
+
+
 async def http(settings: Settings) -> list[Finding]:
     """Whether the port is free. It is not while an indexer runs here, which is fine."""
     bind = settings.http_bind
@@ -190,6 +209,41 @@ async def http(settings: Settings) -> list[Finding]:
 
 def as_json(found: Sequence[Finding]) -> list[dict[str, Any]]:
     return [asdict(one) for one in found]
+
+
+async def _directory(settings: Settings, failing: str) -> Finding:
+    url, began = f"{settings.plc_url}/{_KNOWN_DID}", asyncio.get_running_loop().time()
+    try:
+        async with door(settings, Metrics()) as outbound:
+            answer = await outbound.get(url, limit=MAX_DOCUMENT, seconds=ATTEMPT_SECONDS)
+        raise_unanswered(answer)
+    except (OutboundError, Unanswered) as error:
+        return Finding("identity", failing, f"{settings.plc_url}: {error}", "check PLC_URL and the network")
+    took = asyncio.get_running_loop().time() - began
+    return Finding("identity", GOOD, f"{settings.plc_url} answered in {took * 1000:.0f} ms")
+
+
+async def _dns(settings: Settings, failing: str) -> Finding:
+    servers = ", ".join(settings.dns_servers or ("the system's DNS",))
+    began = asyncio.get_running_loop().time()
+    try:
+        await names(settings).texts(_KNOWN_TXT)
+    except NoSuchName:
+        return Finding(
+            "identity",
+            CONSIDER,
+            f"{servers} knows no TXT record {_KNOWN_TXT}",
+            "set DNS_SERVERS to servers that know the whole network",
+        )
+    except OSError as error:
+        return Finding(
+            "identity",
+            failing,
+            f"{servers}: no TXT record ({error or type(error).__name__})",
+            "check DNS_SERVERS",
+        )
+    took = asyncio.get_running_loop().time() - began
+    return Finding("identity", GOOD, f"{servers} answered for a TXT record in {took * 1000:.0f} ms")
 
 
 def _embedded(data_dir: Path) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from firehose_indexer.errors import ConfigError
 from firehose_indexer.sim import clock, faults, wire
 from firehose_indexer.sim.faults import Fault, Faults
-from firehose_indexer.sim.plc import Directory
+from firehose_indexer.sim.plc import Directory, Operations, operations_of
 from firehose_indexer.sim.relay import Relay
 from firehose_indexer.sim.wire import Emitted
 from firehose_indexer.sim.world import World
@@ -63,20 +63,21 @@ class Network:
         events: Iterable[Emitted],
         document: Callable[[str], Document | None],
         *,
+        operations: Operations = tuple,
         port: int = 0,
         plc_port: int = 0,
         rate: float | None = None,
         faults: Faults | None = None,
     ) -> None:
         self.relay = Relay(port=port, window=WINDOW, faults=faults)
-        self.directory = Directory(document, port=plc_port)
+        self.directory = Directory(document, operations=operations, port=plc_port)
         self._events = events
         self._rate = rate
         self._stack = AsyncExitStack()
 
     @classmethod
     def of_world(cls, world: World, **options: Any) -> Network:
-        return cls(world, world.document, **options)
+        return cls(world, world.document, operations=lambda: operations_of(world), **options)
 
     @classmethod
     def of_recording(cls, recording: Path, **options: Any) -> Network:

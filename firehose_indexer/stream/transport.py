@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -208,7 +208,7 @@ class _Dial(connect):
 async def _dial(url: str, dialing: Dialing) -> ClientConnection:
     trusted = _place(url)
     # The address that was judged is the one to connect to: a second lookup may give another.
-    judged: dict[str, str] = {}
+    judged: dict[str, Any] = {}
     for _ in range(MAX_REDIRECTS + 1):
         try:
             return await _Dial(

@@ -21,6 +21,8 @@ VERBS = {
     "config",
     "db",
     "doctor",
+    "resolve",
+    "plc-import",
     "version",
 }
 

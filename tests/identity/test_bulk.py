@@ -98,6 +98,24 @@ async def test_a_real_export_imports_whole_and_bad_lines_are_counted():
     assert done == (len({one["did"] for one in good}), len(good), 1)
 
 
+async def test_a_file_goes_on_where_it_was_stopped():
+    staging = MemoryStaging()
+
+    class Stopped(Exception):
+        pass
+
+    def stop(_: Staged) -> None:
+        raise Stopped
+
+    lines = [json.dumps(line(number, at=number)).encode() for number in range(20)]
+    with pytest.raises(Stopped):
+        await import_file(iter(lines), staging, page=8, told=stop)
+    assert len(staging.operations) == 8
+    done = await import_file(iter(lines), staging, page=8)
+    assert done.accounts == 20
+    assert len(staging.operations) == 21  # only the last instant is read again
+
+
 async def test_paging_takes_every_operation_once_also_where_pages_part_equal_times():
     lines = [line(number, at=number // 4) for number in range(41)]
     lines[6]["nullified"] = True

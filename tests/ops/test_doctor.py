@@ -9,8 +9,11 @@ import pytest
 from firehose_indexer.config import Settings, load
 from firehose_indexer.errors import DatabaseError
 from firehose_indexer.kinds import Bind
+from firehose_indexer.names import NoSuchName
 from firehose_indexer.ops import doctor
 from firehose_indexer.ops.doctor import BAD, CONSIDER, GOOD, Finding, as_json, checks, examine
+from firehose_indexer.sim.host import failing
+from firehose_indexer.sim.plc import Directory
 
 
 def severities(found: list[Finding]) -> set[str]:
@@ -37,9 +40,9 @@ async def test_a_check_that_hangs_is_a_finding(monkeypatch):
     assert found.severity == BAD
 
 
-def test_offline_leaves_the_relay_alone_and_a_category_stands_alone():
+def test_offline_leaves_the_network_alone_and_a_category_stands_alone():
     assert [name for name, _ in checks(offline=False)] == list(doctor.CATEGORIES)
-    assert "relay" not in [name for name, _ in checks(offline=True)]
+    assert {"relay", "identity"}.isdisjoint(name for name, _ in checks(offline=True))
     assert [name for name, _ in checks(offline=True, only="http")] == ["http"]
 
 
@@ -60,6 +63,46 @@ async def test_a_relay_url_that_cannot_be_read_is_bad():
 
 async def test_running_without_proof_is_something_to_consider():
     assert CONSIDER in severities(await doctor.configuration(Settings()))
+
+
+class Dns:
+    def __init__(self, answer: Exception | None = None) -> None:
+        self.answer = answer
+
+    async def texts(self, name: str) -> list[bytes]:
+        if self.answer is not None:
+            raise self.answer
+        return [b"did=did:plc:abc"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "dns", "found"),
+    [
+        (None, Dns(), [GOOD, GOOD]),  # that it knows no such account is an answer
+        (failing(503), Dns(), [BAD, GOOD]),
+        (None, Dns(TimeoutError()), [GOOD, BAD]),
+        (None, Dns(NoSuchName("x")), [GOOD, CONSIDER]),
+    ],
+)
+async def test_directory_and_dns_are_good_when_they_answer(trouble, dns, found, monkeypatch):
+    monkeypatch.setattr(doctor, "names", lambda _: dns)
+    async with Directory({}.get) as directory:
+        if trouble is not None:
+            directory.trouble("/", trouble)
+        settings = Settings(plc_url=directory.url, allow_private_hosts=True, verify="full")
+        assert [one.severity for one in await doctor.identity(settings)] == found
+        assert directory.requests == 1
+
+
+async def test_while_nothing_is_verified_a_silent_directory_is_only_to_consider(monkeypatch):
+    monkeypatch.setattr(doctor, "names", lambda _: Dns(OSError("no answer")))
+    settings = Settings(plc_url="http://127.0.0.1:1", allow_private_hosts=True)
+    assert severities(await doctor.identity(settings)) == {CONSIDER}
+
+
+async def test_a_directory_that_the_guard_refuses_is_bad():
+    found = await examine(Settings(plc_url="http://127.0.0.1:1"), checks=[("identity", doctor.identity)])
+    assert severities(found) == {BAD}
 
 
 async def test_names_without_effect_are_something_to_consider():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -33,6 +34,18 @@ async def test_a_recording_is_served_byte_for_byte_with_its_identities() -> None
         ):
             assert answer.status == 200
             assert (await answer.json(content_type=None))["id"] == did
+
+
+async def test_a_simulated_directory_exports_the_accounts_of_its_world() -> None:
+    world = World(1, 5)
+    world.take(50)
+    async with (
+        Network.of_world(world) as network,
+        aiohttp.ClientSession() as session,
+        session.get(f"{network.directory.url}/export?count=1000") as answer,
+    ):
+        lines = (await answer.text()).splitlines()
+    assert {json.loads(line)["did"] for line in lines} == set(world.accounts)
 
 
 def test_a_message_that_cannot_be_read_keeps_its_place(tmp_path: Path) -> None:

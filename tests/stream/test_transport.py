@@ -168,7 +168,7 @@ async def test_three_redirects_are_followed_and_no_fourth():
     assert len(server.paths) == 4
 
 
-@pytest.mark.parametrize("location", ["ftp://x/y", "http://[", "//", "http://"])
+@pytest.mark.parametrize("location", ["ftp://x/y", "http://[", "//", "http://", "ws://x:99999/"])
 async def test_a_redirect_to_nowhere_is_unreachable(location):
     async with relay(refusal(302, Location=location)) as server:
         with pytest.raises(UnreachableError):
@@ -188,6 +188,32 @@ async def test_the_guard_sees_where_a_redirect_leads():
             async with opened(server.url, DIALING._replace(guard=guard)):
                 pass
     assert asked == [("10.0.0.1", 99)]
+
+
+async def test_a_redirect_goes_to_the_address_that_was_judged():
+    async def guard(host, port):
+        return ["127.0.0.1"]
+
+    async with relay([1000]) as target:
+        there = refusal(302, Location=f"ws://no-such-name.invalid:{target.port}/x")
+        async with (
+            relay(there) as server,
+            opened(server.url, DIALING._replace(guard=guard)) as connection,
+        ):
+            assert (await all_of(connection))[1].code == 1000
+    assert target.paths == ["/x"]
+
+
+async def test_the_place_that_the_operator_chose_is_not_guarded():
+    async def guard(host, port):
+        raise OSError("private address")
+
+    async with (
+        relay(refusal(302, Location="/x"), [1000]) as server,
+        opened(server.url, DIALING._replace(guard=guard)) as connection,
+    ):
+        assert (await all_of(connection))[1].code == 1000
+    assert server.paths == ["/", "/x"]
 
 
 async def test_a_refusal_carries_status_retry_after_and_a_short_body():
