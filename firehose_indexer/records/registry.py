@@ -42,9 +42,6 @@ class Registry:
             raise ValueError(f"two collections with effects share {table.name}")
         return found[0] if found else no_counts
 
-    def knows(self, nsid: str) -> bool:
-        return nsid in self._known
-
     @property
     def collections(self) -> tuple[Collection, ...]:
         return tuple(self._known.values())

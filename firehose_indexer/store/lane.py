@@ -22,12 +22,11 @@ from firehose_indexer.store.batch import Batch, Change, refusal_of
 from firehose_indexer.store.bisect import bad_changes
 from firehose_indexer.store.faults import Fault, fault_of, said
 from firehose_indexer.store.lock import Fenced
+from firehose_indexer.store.patience import PAUSE_LIMIT_SECONDS, PAUSE_SECONDS
 from firehose_indexer.store.tables import WouldCollide
 from firehose_indexer.store.writer import Writer
 
 WATERMARK = "select watermark from ix.stream_cursors where source = $1 and endpoint = $2"
-PAUSE_SECONDS = 0.2
-PAUSE_LIMIT_SECONDS = 10.0
 RETRIES = 20
 """Deadlocks and the like in a row before the trouble counts as our own."""
 
@@ -74,7 +73,6 @@ class Lane:
         self._token = held.token
         self._queue: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
         self._log = structlog.get_logger()
-        self.writing: Batch | None = None
         self.held_bytes = 0
         self.away_since: float | None = None
 
@@ -87,17 +85,11 @@ class Lane:
         """Ends ``run`` after what was submitted is written."""
         await self._queue.put(None)
 
-    @property
-    def waiting(self) -> int:
-        return self._queue.qsize()
-
     async def run(self) -> None:
         while (batch := await self._queue.get()) is not None:
-            self.writing = batch
             size = batch.bytes
             await self._settle(batch)
             self.held_bytes -= size
-            self.writing = None
 
     async def _settle(self, batch: Batch) -> None:
         """Returns when ``batch`` is committed, whatever it takes short of a fault of our own."""

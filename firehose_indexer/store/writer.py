@@ -75,17 +75,18 @@ class Writer:
         whatever the driver raises.
         """
         work = [
-            (self._tables[table], batch.changes[table]) for table in self._tables if table in batch.changes
+            (table, writer, changes)
+            for table, writer in self._tables.items()
+            if (changes := batch.changes.get(table))
         ]
-        dids = _named_beside_rows(batch).union(*(table.dids(changes) for table, changes in work))
-        nsids = set().union(*(table.nsids(changes) for table, changes in work))
+        dids = _named_beside_rows(batch).union(*(writer.dids(changes) for _, writer, changes in work))
+        nsids = set().union(*(writer.nsids(changes) for _, writer, changes in work))
         terms = await self._actors.resolve(connection, dids, nsids)
         deltas: Deltas = {key: {} for key in self._counters}
         written: dict[str, int] = {}
-        for table, writer in self._tables.items():
-            if changes := batch.changes.get(table):
-                rows = await writer.write(connection, changes, terms, deltas, look=table in look)
-                written[table.name] = rows
+        for table, writer, changes in work:
+            rows = await writer.write(connection, changes, terms, deltas, look=table in look)
+            written[table.name] = rows
         await self._checkpoint("after rows")
         await self._write_counts(connection, deltas, terms)
         await self._write_repos(connection, batch, terms)
